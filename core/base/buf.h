@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* buf.h -- bytes: a buffer that grows at its end, and messages that many may hold. */
+#ifndef ACO_BUF_H
+#define ACO_BUF_H
+
+#include "core/base/defs.h"
+
+/** A growing run of bytes; all zeros is an empty one. Owned by whoever declares it. */
+typedef struct aco_buf {
+    uint8_t *data;
+    size_t size, capacity;
+} aco_buf;
+
+void aco_buf_free(aco_buf *buf);
+
+/** Make room for `more` bytes after the end, ACO_ENOMEM when there is none; the buffer stays as it
+ * was then. */
+ACO_MUSTUSE int aco_buf_reserve(aco_buf *buf, size_t more);
+
+/** Append. ACO_ENOMEM: nothing was appended. */
+ACO_MUSTUSE int aco_buf_add(aco_buf *buf, const void *data, size_t size);
+
+/** Bytes that never change, with a count of those who hold them. Any thread. */
+typedef struct aco_msg aco_msg;
+
+/** A message with a copy of `size` bytes and one reference; NULL without memory. */
+aco_msg *aco_msg_new(const void *data, size_t size);
+aco_msg *aco_msg_ref(aco_msg *msg);
+void aco_msg_unref(aco_msg *msg); /* NULL is allowed */
+const void *aco_msg_data(const aco_msg *msg);
+size_t aco_msg_size(const aco_msg *msg);
+
+#endif

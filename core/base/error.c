@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/base/error.h"
+
+#include <errno.h>
+
+static const struct {
+    const char *word, *text;
+} error_table[ACO_ERR_COUNT] = {[ACO_OK] = {"ok", "no error"},
+#define X(name, word, text) [ACO_E##name] = {word, text},
+                                ACO_ERROR_TABLE(X)
+#undef X
+};
+
+static bool
+error_known(int err)
+{
+    return err >= 0 && err < ACO_ERR_COUNT;
+}
+
+const char *
+aco_err_word(int err)
+{
+    return error_known(err) ? error_table[err].word : "system";
+}
+
+const char *
+aco_err_text(int err)
+{
+    return error_known(err) ? error_table[err].text : "unknown error";
+}
+
+int
+aco_err_from_errno(int errnum)
+{
+    switch (errnum) {
+    case 0:
+        return ACO_OK;
+    case ETIMEDOUT:
+        return ACO_ETIMEOUT;
+    case ECONNRESET:
+    case EPIPE:
+        return ACO_ERESET;
+    case EBUSY:
+    case EAGAIN:
+        return ACO_EBUSY;
+    case ENOENT:
+    case ESRCH:
+        return ACO_ENOTFOUND;
+    case ECONNREFUSED:
+        return ACO_EREFUSED;
+    case E2BIG:
+    case EMSGSIZE:
+    case EFBIG:
+    case ENAMETOOLONG:
+        return ACO_ETOOLARGE;
+    case EEXIST:
+    case EADDRINUSE:
+        return ACO_EEXISTS;
+    case EACCES:
+    case EPERM:
+        return ACO_EDENIED;
+    case EINVAL:
+        return ACO_EINVALID;
+    case ENOMEM:
+        return ACO_ENOMEM;
+    case ENOSYS:
+    case EOPNOTSUPP:
+        return ACO_EUNSUPPORTED;
+    default:
+        return ACO_ESYSTEM;
+    }
+}

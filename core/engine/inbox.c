@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/engine/inbox.h"
+#include "core/base/error.h"
+#include "core/engine/mailbox.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct aco_inbox {
+    atomic_uint refs;
+    atomic_bool sleeping; /* the engine is about to block, or blocks, in its poll */
+    int fd;               /* eventfd, non-blocking */
+    pthread_mutex_t lock; /* guards what follows */
+    aco_post *head, *tail;
+    bool closed;
+};
+
+aco_inbox *
+aco_inbox_new(void)
+{
+    aco_inbox *inbox = calloc(1, sizeof *inbox);
+
+    if (inbox == NULL) return NULL;
+    inbox->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (inbox->fd < 0) {
+        free(inbox);
+        return NULL;
+    }
+    atomic_init(&inbox->refs, 1);
+    atomic_init(&inbox->sleeping, false);
+    pthread_mutex_init(&inbox->lock, NULL);
+    return inbox;
+}
+
+aco_inbox *
+aco_inbox_ref(aco_inbox *inbox)
+{
+    atomic_fetch_add_explicit(&inbox->refs, 1, memory_order_relaxed);
+    return inbox;
+}
+
+void
+aco_inbox_unref(aco_inbox *inbox)
+{
+    if (inbox == NULL || atomic_fetch_sub(&inbox->refs, 1) != 1) return;
+    aco_inbox_close(inbox);
+    close(inbox->fd);
+    pthread_mutex_destroy(&inbox->lock);
+    free(inbox);
+}
+
+void
+aco_post_free(aco_post *post)
+{
+    if (post->kind == ACO_POST_MAIL) aco_mailbox_unref(post->object);
+    if (post->msg != NULL) aco_msg_unref(post->msg);
+    free(post);
+}
+
+void
+aco_inbox_wake(aco_inbox *inbox)
+{
+    uint64_t one = 1;
+
+    if (!atomic_exchange(&inbox->sleeping, false)) return;
+    while (write(inbox->fd, &one, sizeof one) < 0 &&
+           errno == EINTR) /* EAGAIN: it is awake already */
+        continue;
+}
+
+int
+aco_inbox_post(aco_inbox *inbox, aco_post *post)
+{
+    post->next = NULL;
+    pthread_mutex_lock(&inbox->lock);
+    bool closed = inbox->closed;
+    if (!closed) {
+        if (inbox->head == NULL)
+            inbox->head = post;
+        else
+            inbox->tail->next = post;
+        inbox->tail = post;
+    }
+    pthread_mutex_unlock(&inbox->lock);
+    if (closed) {
+        aco_post_free(post);
+        return ACO_ECLOSED;
+    }
+    aco_inbox_wake(inbox);
+    return ACO_OK;
+}
+
+int
+aco_inbox_signal(aco_inbox *inbox, enum aco_post_kind kind, uint64_t task, uint64_t token, int err)
+{
+    aco_post *post = calloc(1, sizeof *post);
+
+    if (post == NULL) return ACO_ENOMEM;
+    *post = (aco_post){.kind = (uint32_t)kind, .task = task, .token = token, .err = err};
+    return aco_inbox_post(inbox, post);
+}
+
+aco_post *
+aco_inbox_take(aco_inbox *inbox)
+{
+    pthread_mutex_lock(&inbox->lock);
+    aco_post *all = inbox->head;
+    inbox->head = inbox->tail = NULL;
+    pthread_mutex_unlock(&inbox->lock);
+    return all;
+}
+
+bool
+aco_inbox_sleep(aco_inbox *inbox)
+{
+    atomic_store(&inbox->sleeping, true);
+    pthread_mutex_lock(&inbox->lock);
+    bool empty = inbox->head == NULL;
+    pthread_mutex_unlock(&inbox->lock);
+    if (!empty) atomic_store(&inbox->sleeping, false);
+    return empty;
+}
+
+void
+aco_inbox_awake(aco_inbox *inbox)
+{
+    atomic_store(&inbox->sleeping, false);
+}
+
+void
+aco_inbox_close(aco_inbox *inbox)
+{
+    pthread_mutex_lock(&inbox->lock);
+    inbox->closed = true;
+    pthread_mutex_unlock(&inbox->lock);
+    for (aco_post *post = aco_inbox_take(inbox); post != NULL;) {
+        aco_post *next = post->next;
+        aco_post_free(post);
+        post = next;
+    }
+}
+
+int
+aco_inbox_fd(const aco_inbox *inbox)
+{
+    return inbox->fd;
+}
+
+void
+aco_inbox_drain(aco_inbox *inbox)
+{
+    uint64_t count;
+
+    while (read(inbox->fd, &count, sizeof count) > 0)
+        continue;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* loop.h -- one reactor: run queue, timers, descriptors and what other threads posted.
+ *
+ * The loop never calls user code: it makes tasks ready, and its owner (bindings) takes them out
+ * with aco_loop_pop and runs them. Everything here belongs to the thread that runs the loop, but
+ * for the inbox. */
+#ifndef ACO_LOOP_H
+#define ACO_LOOP_H
+
+#include "core/engine/inbox.h"
+#include "core/engine/task.h"
+
+struct event_base;
+struct event;
+
+#define ACO_GRACE (5 * ACO_SECOND)
+
+struct aco_loop {
+    aco_task *head, *tail; /* run queue */
+    size_t ready;          /* tasks in the run queue */
+    size_t parked;         /* tasks that wait */
+    aco_timers timers;
+    aco_inbox *inbox; /* owned reference */
+    struct event_base *base;
+    struct event *wake_event, *timer_event;
+    size_t watches; /* descriptors that somebody waits for */
+    aco_time grace; /* how long clean-up may wait after a cancel */
+    int mirror;     /* epoll set that mirrors the base's interests, -1 until aco_loop_fd */
+    int mirror_timer;
+    bool own_base;
+};
+
+/** Make a loop on an event_base of its own, or on `base` of the host, which must outlive the loop.
+ *  ACO_ENOMEM, ACO_ESYSTEM: nothing was made. */
+ACO_MUSTUSE int aco_loop_init(aco_loop *loop, struct event_base *base);
+void aco_loop_fini(aco_loop *loop);
+
+/** Run queue: add at the end; take from the front, NULL when it is empty. */
+void aco_loop_push(aco_loop *loop, aco_task *task);
+
+static inline aco_task *
+aco_loop_pop(aco_loop *loop)
+{
+    aco_task *task = loop->head;
+
+    if (task == NULL) return NULL;
+    loop->head = task->next;
+    loop->ready--;
+    task->next = NULL;
+    return task;
+}
+
+/** Let due timers and ready descriptors wake their tasks; wait for that until `deadline` when no
+ * task is ready (ACO_NEVER: without end; a deadline in the past: just look). */
+void aco_loop_poll(aco_loop *loop, aco_time deadline);
+
+/** True when something outside could still wake a task: a timer, a descriptor. */
+bool aco_loop_awaits(const aco_loop *loop);
+
+/** A descriptor that becomes readable when aco_loop_poll has something to do; -1 on failure. Owned
+ * by the loop. libevent shows no descriptor of its own, so the interests are mirrored in an epoll
+ * set. */
+int aco_loop_fd(aco_loop *loop);
+
+/** Arm the timer behind aco_loop_fd for the earliest deadline; call before going back to the host's
+ * loop. */
+void aco_loop_fd_arm(aco_loop *loop);
+
+/** In a forked child: give the loop kernel objects of its own. ACO_ESYSTEM: the loop is unusable.
+ */
+ACO_MUSTUSE int aco_loop_after_fork(aco_loop *loop);
+
+#endif

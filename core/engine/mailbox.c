@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/engine/mailbox.h"
+#include "core/base/error.h"
+#include "core/engine/loop.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+typedef struct waiter {
+    struct waiter *next;
+    aco_return who;
+} waiter;
+
+struct aco_mailbox {
+    atomic_uint refs;
+    bool shared;     /* set once, by the owner's thread, before the mailbox is shown to another */
+    aco_task *task;  /* owner's thread only; NULL after its end */
+    aco_waitq space; /* owner's thread only */
+    pthread_mutex_t lock; /* taken only when shared; guards what follows */
+    bool closed, notified, forced;
+    uint32_t head, count, capacity; /* a ring; capacity is a power of two */
+    aco_entry *ring;
+    size_t limit, bytes;
+    aco_inbox *inbox; /* owned reference */
+    waiter *waiters;  /* senders of other engines that wait for room, newest first */
+};
+
+aco_mailbox *
+aco_mailbox_new(aco_task *task, size_t limit)
+{
+    aco_mailbox *mb = calloc(1, sizeof *mb);
+
+    if (mb == NULL) return NULL;
+    atomic_init(&mb->refs, 1);
+    mb->task = task;
+    mb->limit = limit ? limit : ACO_MAILBOX_COUNT;
+    aco_list_init(&mb->space);
+    pthread_mutex_init(&mb->lock, NULL);
+    return mb;
+}
+
+aco_mailbox *
+aco_mailbox_ref(aco_mailbox *mb)
+{
+    atomic_fetch_add_explicit(&mb->refs, 1, memory_order_relaxed);
+    return mb;
+}
+
+void
+aco_mailbox_unref(aco_mailbox *mb)
+{
+    if (mb == NULL || atomic_fetch_sub(&mb->refs, 1) != 1) return;
+    for (uint32_t i = 0; i < mb->count; i++) {
+        aco_entry *entry = &mb->ring[(mb->head + i) & (mb->capacity - 1)];
+        if (entry->tag == ACO_ENTRY_PARCEL) aco_parcel_free(entry->u.parcel);
+    }
+    while (mb->waiters != NULL) {
+        waiter *w = mb->waiters;
+        mb->waiters = w->next;
+        aco_inbox_unref(w->who.inbox);
+        free(w);
+    }
+    if (mb->inbox != NULL) aco_inbox_unref(mb->inbox);
+    pthread_mutex_destroy(&mb->lock);
+    free(mb->ring);
+    free(mb);
+}
+
+static void
+mailbox_lock(aco_mailbox *mb)
+{
+    if (mb->shared) pthread_mutex_lock(&mb->lock);
+}
+
+static void
+mailbox_unlock(aco_mailbox *mb)
+{
+    if (mb->shared) pthread_mutex_unlock(&mb->lock);
+}
+
+void
+aco_mailbox_share(aco_mailbox *mb, aco_inbox *inbox)
+{
+    if (mb->shared) return;
+    mb->inbox = aco_inbox_ref(inbox);
+    mb->shared = true;
+}
+
+static bool
+mailbox_is_full(const aco_mailbox *mb)
+{
+    return !mb->forced && (mb->count >= mb->limit || mb->bytes >= ACO_MAILBOX_BYTES);
+}
+
+static int
+mailbox_grow(aco_mailbox *mb)
+{
+    uint32_t capacity = mb->capacity ? mb->capacity * 2 : 8;
+    aco_entry *ring = malloc(capacity * sizeof *ring);
+
+    if (ring == NULL) return ACO_ENOMEM;
+    for (uint32_t i = 0; i < mb->count; i++)
+        ring[i] = mb->ring[(mb->head + i) & (mb->capacity - 1)];
+    free(mb->ring);
+    mb->ring = ring;
+    mb->capacity = capacity;
+    mb->head = 0;
+    return ACO_OK;
+}
+
+static int
+mailbox_append(aco_mailbox *mb, aco_entry entry)
+{
+    if (mb->closed) return ACO_ECLOSED;
+    if (mailbox_is_full(mb)) return ACO_EBUSY;
+    if (mb->count == mb->capacity && mailbox_grow(mb) != ACO_OK) return ACO_ENOMEM;
+    mb->ring[(mb->head + mb->count++) & (mb->capacity - 1)] = entry;
+    mb->bytes += entry.size;
+    return ACO_OK;
+}
+
+int
+aco_mailbox_push(aco_mailbox *mb, aco_entry entry)
+{
+    mailbox_lock(mb);
+    int err = mailbox_append(mb, entry);
+    mailbox_unlock(mb);
+    return err;
+}
+
+static int
+mailbox_add_waiter(aco_mailbox *mb, const aco_return *who)
+{
+    waiter *w = malloc(sizeof *w);
+
+    if (w == NULL) return ACO_ENOMEM;
+    w->who = *who;
+    aco_inbox_ref(w->who.inbox);
+    w->next = mb->waiters;
+    mb->waiters = w;
+    return ACO_EBUSY;
+}
+
+int
+aco_mailbox_post(aco_mailbox *mb, aco_parcel *parcel, const aco_return *who)
+{
+    aco_post *post =
+        calloc(1, sizeof *post); /* before the lock: no allocation of ours fails inside */
+    aco_entry entry = {.tag = ACO_ENTRY_PARCEL, .u.parcel = parcel};
+
+    if (post == NULL) return ACO_ENOMEM;
+    assert(mb->shared);
+    entry.size = (uint32_t)aco_msg_size(parcel->msg);
+    pthread_mutex_lock(&mb->lock);
+    int err = mailbox_append(mb, entry);
+    if (err == ACO_EBUSY && who != NULL) err = mailbox_add_waiter(mb, who);
+    bool notify = err == ACO_OK && !mb->notified;
+    if (notify) mb->notified = true;
+    pthread_mutex_unlock(&mb->lock);
+    if (!notify) {
+        free(post);
+        return err;
+    }
+    post->kind = ACO_POST_MAIL;
+    post->object = aco_mailbox_ref(mb);
+    aco_inbox_post(mb->inbox,
+                   post); /* a closed inbox: the task ends with its engine, the message with it */
+    return ACO_OK;
+}
+
+/* Tell every sender of another engine that it may try again. */
+static void
+waiters_tell(waiter *list)
+{
+    while (list != NULL) {
+        waiter *w = list;
+        list = w->next;
+        aco_inbox_signal(w->who.inbox, ACO_POST_SPACE, w->who.task, w->who.token, ACO_OK);
+        aco_inbox_unref(w->who.inbox);
+        free(w);
+    }
+}
+
+static waiter *
+mailbox_take_waiters(aco_mailbox *mb)
+{
+    waiter *taken = NULL;
+
+    while (mb->waiters != NULL) { /* oldest first again */
+        waiter *w = mb->waiters;
+        mb->waiters = w->next;
+        w->next = taken;
+        taken = w;
+    }
+    return taken;
+}
+
+bool
+aco_mailbox_pop(aco_loop *loop, aco_mailbox *mb, aco_entry *entry)
+{
+    waiter *woken = NULL;
+    bool room = false;
+
+    mailbox_lock(mb);
+    bool found = mb->count > 0;
+    if (found) {
+        *entry = mb->ring[mb->head];
+        mb->head = (mb->head + 1) & (mb->capacity - 1);
+        mb->count--;
+        mb->bytes -= entry->size;
+        room = mb->count <= mb->limit / 2 && mb->bytes <= ACO_MAILBOX_BYTES / 2;
+        if (room && mb->waiters != NULL) woken = mailbox_take_waiters(mb);
+    }
+    mailbox_unlock(mb);
+    if (room && !aco_list_empty(&mb->space)) {
+        size_t places = mb->limit - mb->limit / 2;
+        while (places-- > 0 && aco_waitq_wake_one(loop, &mb->space, ACO_OK) != NULL)
+            continue;
+    }
+    waiters_tell(woken);
+    return found;
+}
+
+void
+aco_mailbox_close(aco_loop *loop, aco_mailbox *mb)
+{
+    mailbox_lock(mb);
+    mb->closed = true;
+    waiter *woken = mailbox_take_waiters(mb);
+    mailbox_unlock(mb);
+    mb->task = NULL;
+    aco_waitq_wake_all(loop, &mb->space, ACO_ENOTFOUND);
+    waiters_tell(woken);
+}
+
+void
+aco_mailbox_force(aco_mailbox *mb, bool force)
+{
+    mailbox_lock(mb);
+    mb->forced = force;
+    mailbox_unlock(mb);
+}
+
+size_t
+aco_mailbox_count(aco_mailbox *mb)
+{
+    mailbox_lock(mb);
+    size_t count = mb->count;
+    mailbox_unlock(mb);
+    return count;
+}
+
+bool
+aco_mailbox_full(aco_mailbox *mb)
+{
+    mailbox_lock(mb);
+    bool full = mailbox_is_full(mb);
+    mailbox_unlock(mb);
+    return full;
+}
+
+bool
+aco_mailbox_shared(const aco_mailbox *mb)
+{
+    return mb->shared;
+}
+
+aco_waitq *
+aco_mailbox_space(aco_mailbox *mb)
+{
+    return &mb->space;
+}
+
+aco_task *
+aco_mailbox_notified(aco_mailbox *mb)
+{
+    mailbox_lock(mb);
+    mb->notified = false;
+    mailbox_unlock(mb);
+    return mb->task;
+}
+
+aco_parcel *
+aco_parcel_new(aco_msg *msg, const aco_return *reply)
+{
+    aco_parcel *parcel = calloc(1, sizeof *parcel);
+
+    if (parcel == NULL) return NULL;
+    parcel->msg = aco_msg_ref(msg);
+    if (reply != NULL && reply->inbox != NULL) {
+        parcel->reply = *reply;
+        aco_inbox_ref(reply->inbox);
+    }
+    return parcel;
+}
+
+void
+aco_parcel_free(aco_parcel *parcel)
+{
+    if (parcel == NULL) return;
+    aco_msg_unref(parcel->msg);
+    if (parcel->reply.inbox != NULL) aco_inbox_unref(parcel->reply.inbox);
+    free(parcel);
+}

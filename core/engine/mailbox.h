@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/* mailbox.h -- a task's bounded inbox of messages, first in first out.
+ *
+ * Entries are words that only the owner's engine understands (tag != 0), put in by its own thread,
+ * or parcels (tag 0), which any thread may post once the mailbox is shared. Both go through one
+ * queue, so that they stay in order of arrival. Until it is shared nothing is locked. References
+ * are counted; it outlives its task as long as somebody holds one, and then it is closed. */
+#ifndef ACO_MAILBOX_H
+#define ACO_MAILBOX_H
+
+#include "core/base/buf.h"
+#include "core/engine/inbox.h"
+#include "core/engine/task.h"
+
+#define ACO_MAILBOX_COUNT 65536
+#define ACO_MAILBOX_BYTES (64u << 20)
+
+/** Where an answer goes: the wait `token` of `task` in the engine behind `inbox`. */
+typedef struct aco_return {
+    aco_inbox *inbox; /* owned reference, NULL: nobody waits */
+    uint64_t task, token;
+} aco_return;
+
+/** An encoded message from another thread. */
+typedef struct aco_parcel {
+    aco_msg *msg; /* owned reference */
+    aco_return reply;
+} aco_parcel;
+
+enum { ACO_ENTRY_PARCEL = 0 };
+
+typedef struct aco_entry {
+    uint32_t tag;
+    uint32_t size; /* bytes that count against the limit; 0 for words */
+    union {
+        uint64_t word;
+        int64_t integer;
+        double number;
+        aco_parcel *parcel; /* owned */
+    } u;
+} aco_entry;
+
+/** A new mailbox of `task` for `limit` entries (0: the default); NULL without memory. */
+aco_mailbox *aco_mailbox_new(aco_task *task, size_t limit);
+aco_mailbox *aco_mailbox_ref(aco_mailbox *mb);
+void aco_mailbox_unref(aco_mailbox *mb);
+
+/** Owner's thread: from now on other threads may post; they wake the engine through `inbox`. */
+void aco_mailbox_share(aco_mailbox *mb, aco_inbox *inbox);
+
+/** Owner's thread: append. Takes over the entry on ACO_OK only. ACO_EBUSY: full. ACO_ENOMEM. */
+ACO_MUSTUSE int aco_mailbox_push(aco_mailbox *mb, aco_entry entry);
+
+/** Owner's thread: take the oldest entry; false when there is none. Senders that waited are woken.
+ */
+bool aco_mailbox_pop(aco_loop *loop, aco_mailbox *mb, aco_entry *entry);
+
+/** Any thread, of a shared mailbox: append. Takes over the parcel on ACO_OK only.
+ *  ACO_EBUSY: full; then `waiter`, when not NULL, gets one ACO_POST_SPACE once there is room.
+ * ACO_ECLOSED: the task has ended. ACO_ENOMEM. */
+ACO_MUSTUSE int aco_mailbox_post(aco_mailbox *mb, aco_parcel *parcel, const aco_return *waiter);
+
+/** Owner's thread, at the end of the task: refuse from now on; wake all who wait to send. What is
+ * queued can still be popped. */
+void aco_mailbox_close(aco_loop *loop, aco_mailbox *mb);
+
+/** Owner's thread: while forced, a push does not mind the limit (for what must not be lost: exit
+ * messages). */
+void aco_mailbox_force(aco_mailbox *mb, bool force);
+
+size_t aco_mailbox_count(aco_mailbox *mb);
+bool aco_mailbox_full(aco_mailbox *mb);
+bool aco_mailbox_shared(const aco_mailbox *mb);
+
+/** The queue in which local senders wait for room. */
+aco_waitq *aco_mailbox_space(aco_mailbox *mb);
+
+/** Owner's thread, on ACO_POST_MAIL: the task to wake if it waits for a message; NULL after its
+ * end. */
+aco_task *aco_mailbox_notified(aco_mailbox *mb);
+
+aco_parcel *aco_parcel_new(aco_msg *msg, const aco_return *reply);
+void aco_parcel_free(aco_parcel *parcel);
+
+#endif
