@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/* acl.h -- what the files of bindings share: the engine of a Lua state, coros, and how C functions
+ * wait.
+ *
+ * Every C function reachable from Lua is a closure made by acl_setfuncs, with the upvalues named
+ * below, so that nothing is looked up on the way. Functions marked [-] call only Lua API that
+ * raises nothing; the others may raise memory errors and must not hold anything that a userdata on
+ * the stack does not own.
+ *
+ * A handle is a full userdata, an acl_coro, which is the task record itself. It sits at the bottom
+ * of its thread's stack, so a live coro is never collected; its user value is the body function
+ * (for the name) until more is known of it, then a table (acl_extras). Its thread sits in the
+ * engine's table of threads and is used again by another coro, unless Lua code has seen its value.
+ */
+#ifndef ACL_H
+#define ACL_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <signal.h>
+
+#include "core/base/error.h"
+#include "core/engine/loop.h"
+#include "core/engine/mailbox.h"
+#include "core/engine/scope.h"
+#include "core/engine/task.h"
+
+typedef struct acl_engine acl_engine;
+
+enum acl_upvalue { ACL_UP_ENGINE = 1, ACL_UP_META, ACL_UP_VALUES, ACL_UPVALUES = ACL_UP_VALUES };
+
+enum acl_coro_flag {
+    ACL_DAEMON = 1,
+    ACL_STARTED = 2,
+    ACL_SEEN = 4,     /* Lua code has the thread: not to be used again */
+    ACL_FINISHED = 8, /* outcomes; none while alive */
+    ACL_FAILED = 16,
+    ACL_TERMINATED = 32,
+    ACL_ENDED = ACL_FINISHED | ACL_FAILED | ACL_TERMINATED,
+    ACL_MONITORED = 64,   /* extras.monitors */
+    ACL_UNOBSERVED = 128, /* failed, and nobody has been told */
+    ACL_SWAPPABLE = 256,
+    ACL_EXPORTED = 512,  /* its handle has left the engine */
+    ACL_NAMED = 1024,    /* registered under a name */
+    ACL_SLICED = 2048,   /* has a time slice */
+    ACL_MAIN = 16384,    /* the first coro of its program: its failure ends it */
+    ACL_ROOTED = 8192,   /* has an outermost scope of its own, to be freed */
+    ACL_SWAPPING = 4096, /* the old body unwinds; extras.swap is the new one */
+};
+
+typedef struct acl_coro {
+    aco_task task;
+    uint32_t magic;        /* ACL_CORO_MAGIC */
+    uint32_t slot;         /* in engine->slots */
+    lua_State *co;         /* its thread; NULL once it has ended */
+    lua_State *waiter;     /* the thread that waits: co, or a generator inside it */
+    uint32_t wait_serial;  /* counts its waits: names one of them for a reply */
+    uint16_t flags;        /* enum acl_coro_flag */
+    uint8_t nvals;         /* values that the waker left on the waiter's stack */
+    uint8_t receive_index; /* which clause of a select is the mailbox */
+} acl_coro;
+
+#define ACL_CORO_MAGIC 0xAC0C0120u
+
+/* The program that runs (run.c). */
+struct acl_program {
+    bool failed;   /* its main coro has failed */
+    bool stopping; /* every coro has been cancelled */
+    int end;       /* enum acl_program_end, or 128 + a signal */
+    aco_time stop_deadline;
+};
+
+struct acl_engine {
+    aco_loop loop;
+    acl_coro *current;           /* the coro that runs, NULL between turns */
+    lua_State *volatile running; /* the thread that runs: the innermost of its generators */
+    lua_State *L;                /* the state's main thread */
+    uint64_t next_id;
+    uintptr_t *slots;                   /* see acl_slot_take */
+    uint32_t *free_slots, *free_tokens; /* stacks */
+    uint32_t slot_count, slot_capacity, free_slot_count;
+    uint32_t token_count, token_capacity, free_token_count;
+    int threads_ref, meta_ref, values_ref; /* in the registry */
+    int handles_ref;                       /* slot -> handle, weak, filled on demand */
+    int unobserved_ref;                    /* handles of coros whose failure nobody has seen */
+    int cancels_ref;              /* address of a scope -> its userdata, while it is entered */
+    int terminated_ref, swap_ref; /* the error values of a terminate and of a hot swap */
+    size_t live, daemons;         /* coros that have not ended; those of them that are daemons */
+    size_t unobserved;
+    aco_time unobserved_since;
+    size_t generators; /* generators that wait in the engine (lcoroutine.c) */
+    int begin_ref, turn_ref, loop_ref; /* protected functions of run.c */
+    int atexit_ref, on_interrupt_ref;
+    bool in_run;          /* a run is under way */
+    bool interruptible;   /* the host waits for what no deadlock report knows of: a terminal, its own loop */
+    volatile sig_atomic_t interrupted; /* the number of a signal to act on, set by a handler */
+    size_t failures;      /* errors that nobody observed, reported */
+    struct acl_program program;
+    void (*on_error)(void *arg, const char *text); /* of the embedder; NULL: stderr */
+    void *on_error_arg;
+};
+
+/* engine.c */
+acl_engine *
+acl_engine_get(lua_State *L); /* of this Lua state; raises when asyncoro.core was not opened */
+static inline acl_engine *
+acl_self(lua_State *L) /* [-] in a function made by acl_setfuncs */
+{
+    return lua_touserdata(L, lua_upvalueindex(ACL_UP_ENGINE));
+}
+void acl_setfuncs(lua_State *L, acl_engine *e, const luaL_Reg *funcs);   /* into the table on top */
+void acl_setmethods(lua_State *L, acl_engine *e, const luaL_Reg *funcs); /* of coro handles */
+uint32_t acl_token_put(lua_State *L, acl_engine *e);              /* pops a value, anchors it */
+void acl_token_take(lua_State *L, acl_engine *e, uint32_t token); /* pushes it, lets it go */
+void acl_token_drop(lua_State *L, acl_engine *e, uint32_t token);
+
+/* coro.c */
+acl_coro *acl_coro_test(lua_State *L, int idx); /* [-] NULL when it is not a local handle */
+acl_coro *acl_coro_check(lua_State *L, int idx);
+void acl_coro_push(lua_State *L, acl_engine *e, acl_coro *c); /* the handle of a live coro */
+void acl_extras(lua_State *L, int handle); /* pushes the table behind the handle, made on demand */
+void acl_coro_name(lua_State *L, int handle); /* pushes its name */
+void acl_function_name(lua_State *L,
+                       int idx); /* pushes the declared name of a function, or file:line */
+void acl_warn(lua_State *L, const char *what,
+              int err); /* report the error at idx, which nobody else can take */
+const char *acl_coro_status(const acl_coro *c); /* [-] "ready", "running" ... */
+int acl_coro_spawn(lua_State *L, acl_engine *e,
+                   int nargs); /* function and nargs args on top -> handle */
+
+/* sched.c */
+void acl_run_turn(lua_State *L, acl_engine *e); /* run ready coros, a bounded number of them */
+int acl_base(lua_State *L);                     /* the function at the bottom of every coro */
+
+/* wait.c */
+acl_coro *acl_wait_check(lua_State *L, acl_engine *e,
+                         const char *what);           /* may this code wait? raises if not */
+bool acl_can_wait(lua_State *L, const acl_engine *e); /* [-] */
+aco_time acl_opt_deadline(lua_State *L, int idx); /* seconds or nil at idx -> deadline; 0 gives 0 */
+int acl_park(lua_State *L, acl_engine *e, acl_coro *c, aco_time deadline, lua_KContext ctx,
+             lua_KFunction k);
+void acl_wait_end(lua_State *L, acl_engine *e,
+                  acl_coro *c); /* in a continuation: raises what is pending */
+int acl_fail(lua_State *L, int err, const char *fmt, ...) ACO_PRINTF(3, 4); /* nil, message, code */
+int acl_raise_pending(lua_State *L, acl_engine *e, acl_coro *c);
+
+/* message.c */
+/* Hand the n values on top (a message, perhaps a reply function) to the coro's mailbox, or to the
+ * coro when it waits for one. Pops them on ACO_OK only. ACO_EBUSY: full. ACO_ENOTFOUND: ended.
+ * ACO_ENOMEM. */
+int acl_message_put(lua_State *L, acl_engine *e, acl_coro *c, int n);
+int acl_mailbox_put(lua_State *L, acl_engine *e, acl_coro *c, int idx);
+bool acl_mailbox_get(lua_State *L, acl_engine *e, acl_coro *c,
+                     int *nresults); /* pushes message [, reply] */
+void acl_mailbox_drop(lua_State *L, acl_engine *e,
+                      acl_coro *c); /* at the end of a coro: empty and close it */
+aco_mailbox *acl_mailbox(lua_State *L, acl_coro *c, size_t limit); /* made on demand */
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* coro.h -- how coros end, and what is kept of them. */
+#ifndef ACL_CORO_H
+#define ACL_CORO_H
+
+#include "bindings/acl.h"
+
+/** Keep the results from stack index `first` to the top as the outcome of the coro whose handle is
+ * at `handle`. */
+void acl_outcome_keep(lua_State *L, int handle, int first);
+
+/** Keep the error on top, which it pops, as the outcome of the coro whose handle is at `handle`. */
+void acl_outcome_fail(lua_State *L, int handle);
+
+/** Push the outcome of an ended coro as `finish` gives it; how many values. */
+int acl_outcome_push(lua_State *L, acl_engine *e, acl_coro *c, int handle);
+
+/** The coro has ended and its thread is idle: tell all who wait or watch, give back what it had. */
+void acl_coro_ended(lua_State *L, acl_engine *e, acl_coro *c);
+
+void acl_open_coro(lua_State *L, acl_engine *e);
+void acl_open_spawn(lua_State *L, acl_engine *e);
+void acl_open_wait(lua_State *L, acl_engine *e);
+void acl_open_cancel(lua_State *L, acl_engine *e);
+void acl_open_finish(lua_State *L, acl_engine *e);
+void acl_open_send(lua_State *L, acl_engine *e);
+
+#endif

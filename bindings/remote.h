@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* remote.h -- coros of other engines of this process, seen from here; and ours, seen from there. */
+#ifndef ACL_REMOTE_H
+#define ACL_REMOTE_H
+
+#include "bindings/acl.h"
+#include "core/base/buf.h"
+
+/** Act on everything other threads have posted. Runs in a function made by acl_setfuncs. */
+void acl_remote_drain(lua_State *L, acl_engine *e);
+
+/** True when something outside this engine (another engine, a host program) could wake a coro. [-] */
+bool acl_remote_awaits(const acl_engine *e);
+
+/** Give the exit message on top, which it pops, to the remote monitor at `monitor`. */
+void acl_remote_exit(lua_State *L, acl_engine *e, int monitor);
+
+/** A coro that is registered or known elsewhere has ended; its handle is at `handle`. */
+void acl_remote_ended(lua_State *L, acl_engine *e, acl_coro *c, int handle);
+
+/** Append the payload of the handle at idx: its MessagePack extension type (1 coro, 2 channel, 3
+ * RCI, 4 location); 0 when it is no handle, -1 when there is no memory. */
+int acl_handle_encode(lua_State *L, int idx, aco_buf *out);
+
+/** Push the handle, equal to any other of the same coro; or push a text and return false. */
+bool acl_handle_decode(lua_State *L, int type, const void *data, size_t size);
+
+void acl_open_remote(lua_State *L, acl_engine *e);
+
+#endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/* sched.c -- running coros: the only lua_resume of a coro, called from a flat loop.
+ *
+ * acl_base is at the bottom of every coro: it calls the body under a protected call of the coro's
+ * own thread, so that clean-up may wait while an error unwinds, and keeps the outcome. A coro that
+ * yields has parked, or has put itself in the run queue; anything else is a stray coroutine.yield
+ * and ends it with an error. */
+#include "bindings/acl.h"
+#include "bindings/cancel.h"
+#include "bindings/coro.h"
+#include "bindings/engine.h"
+
+#include "core/base/clock.h"
+
+/* A turn ends after so many coros, or when the coarse clock has moved, so that busy coros never
+ * keep timers and descriptors waiting for long. The clock is read every few coros only. */
+enum { TURN_COROS = 1024, TURN_CLOCK = 8 };
+
+/* Stack of acl_base: the handle, the message handler, then the body's arguments or results. */
+enum { BASE_HANDLE = 1, BASE_HANDLER, BASE_BODY };
+
+static int base_k(lua_State *L, int status, lua_KContext ctx);
+
+int
+acl_base(lua_State *L)
+{
+    int nargs = lua_gettop(L) - BASE_BODY;
+
+    return base_k(L, lua_pcallk(L, nargs, LUA_MULTRET, BASE_HANDLER, 0, base_k), 0);
+}
+
+static int
+base_k(lua_State *L, int status, lua_KContext ctx)
+{
+    acl_coro *c = lua_touserdata(L, BASE_HANDLE);
+
+    (void)ctx;
+    if (ACO_UNLIKELY(c->task.scope != NULL || (c->task.pending & ACO_PENDING_SWAP)))
+        if (acl_cancel_unwound(L, c))
+            return acl_base(L); /* a new body has taken the place of the old one */
+    if (ACO_LIKELY(status == LUA_OK || status == LUA_YIELD)) {
+        c->flags |= ACL_FINISHED;
+        if (lua_gettop(L) >= BASE_BODY) acl_outcome_keep(L, BASE_HANDLE, BASE_BODY);
+    } else {
+        acl_outcome_fail(L, BASE_HANDLE);
+    }
+    lua_settop(L, BASE_HANDLE); /* the handle is the result: nothing else holds it any more */
+    return 1;
+}
+
+/* A coro came back without having parked: somebody yielded past the engine. */
+static void
+coro_stray(lua_State *L, acl_coro *c, int nresults)
+{
+    lua_pop(c->co, nresults);
+    lua_pushstring(L, "a coro yielded to nobody: coroutine.yield belongs inside coroutine.wrap or "
+                      "coroutine.create; use asyncoro.yield() or a wait");
+    acl_outcome_fail(L, lua_gettop(L) - 1);
+}
+
+/* The coro's thread is done with it, for better or worse: the handle is on top of L. */
+static void
+coro_end(lua_State *L, acl_engine *e, acl_coro *c, int status, int nresults)
+{
+    lua_State *co = c->co;
+    bool reuse = status == LUA_OK && !(c->flags & ACL_SEEN);
+
+    if (status == LUA_YIELD) {
+        coro_stray(L, c, nresults);
+    } else if (status != LUA_OK) { /* no memory even for the base function's own work */
+        lua_xmove(co, L, 1);
+        acl_outcome_fail(L, lua_gettop(L) - 1);
+    }
+    if (reuse) {
+        lua_settop(co, 0);
+        if (ACO_UNLIKELY(lua_gethook(co) != NULL)) lua_sethook(co, NULL, 0, 0);
+    } else {
+        if (status != LUA_OK) acl_closethread(L, co);
+        co = NULL;
+    }
+    acl_slot_give(e, c->slot, co);
+    c->co = NULL;
+    acl_coro_ended(L, e, c);
+}
+
+static void
+coro_run(lua_State *L, acl_engine *e, acl_coro *c)
+{
+    lua_State *co = c->co;
+    int nargs = 0, nresults = 0;
+
+    c->task.state = ACO_RUNNING;
+    if (ACO_UNLIKELY(!(c->flags & ACL_STARTED))) {
+        c->flags |= ACL_STARTED;
+        nargs = lua_gettop(co) - 1;
+        if (ACO_UNLIKELY(c->task.pending)) nargs = acl_cancel_first_turn(L, co, c);
+    }
+    e->current = c;
+    e->running = co;
+    int status = lua_resume(co, L, nargs, &nresults);
+    e->running = NULL;
+    e->current = NULL;
+    if (ACO_LIKELY(status == LUA_YIELD && c->task.state != ACO_RUNNING)) return;
+    if (ACO_LIKELY(status == LUA_OK))
+        lua_xmove(co, L, 1); /* its handle, from acl_base */
+    else
+        acl_coro_push(L, e, c);
+    coro_end(L, e, c, status, nresults);
+    lua_pop(L, 1);
+}
+
+void
+acl_run_turn(lua_State *L, acl_engine *e)
+{
+    aco_time start = aco_now_coarse();
+    aco_task *task;
+
+    for (int left = TURN_COROS; left > 0 && (task = aco_loop_pop(&e->loop)) != NULL; left--) {
+        coro_run(L, e, (acl_coro *)task);
+        if (left % TURN_CLOCK == 0 && aco_now_coarse() != start) break;
+    }
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+#include "bindings/state.h"
+#include "bindings/alloc.h"
+#include "bindings/embedded.h"
+#include "bindings/module.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Warnings as lauxlib has them: "@on" and "@off" are control messages, the rest goes to stderr. */
+static void warn_off(void *ud, const char *message, int continued);
+static void warn_on(void *ud, const char *message, int continued);
+
+static bool
+warn_control(lua_State *L, const char *message, int continued)
+{
+    if (continued || message[0] != '@') return false;
+    if (strcmp(message, "@off") == 0)
+        lua_setwarnf(L, warn_off, L);
+    else if (strcmp(message, "@on") == 0)
+        lua_setwarnf(L, warn_on, L);
+    return true;
+}
+
+static void
+warn_off(void *ud, const char *message, int continued)
+{
+    warn_control(ud, message, continued);
+}
+
+static void
+warn_more(void *ud, const char *message, int continued)
+{
+    lua_State *L = ud;
+
+    fputs(message, stderr);
+    if (continued) {
+        lua_setwarnf(L, warn_more, L);
+        return;
+    }
+    fputs("\n", stderr);
+    fflush(stderr);
+    lua_setwarnf(L, warn_on, L);
+}
+
+static void
+warn_on(void *ud, const char *message, int continued)
+{
+    if (warn_control(ud, message, continued)) return;
+    fputs("Lua warning: ", stderr);
+    warn_more(ud, message, continued);
+}
+
+lua_State *
+acl_state_new(size_t memory_limit)
+{
+    acl_alloc *a = acl_alloc_new(memory_limit);
+
+    if (a == NULL) return NULL;
+    lua_State *L = lua_newstate(acl_alloc_function, a);
+    if (L == NULL) {
+        acl_alloc_free(a);
+        return NULL;
+    }
+    lua_setwarnf(L, warn_off, L);
+    return L;
+}
+
+void
+acl_state_close(lua_State *L)
+{
+    void *a;
+
+    lua_getallocf(L, &a);
+    lua_close(L);
+    acl_alloc_free(a);
+}
+
+int
+acl_state_open_libs(lua_State *L)
+{
+    luaL_openlibs(L);
+    acl_embedded_preload(L);
+    luaL_requiref(L, "asyncoro.core", luaopen_asyncoro_core, 0);
+    lua_pop(L, 1);
+    return 0;
+}

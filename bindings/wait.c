@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+/* wait.c -- how a C function waits: check, begin, park, and in the continuation look at how it
+ * ended.
+ *
+ * A wait parks by lua_yieldk with no values; the waker leaves its values, if any, on the waiting
+ * thread's stack (they cost no allocation there) and the continuation, which runs protected, makes
+ * results of them. */
+#include "bindings/acl.h"
+#include "bindings/coro.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "core/base/clock.h"
+
+int
+acl_fail(lua_State *L, int err, const char *fmt, ...)
+{
+    va_list args;
+
+    lua_pushnil(L);
+    va_start(args, fmt);
+    lua_pushvfstring(L, fmt, args);
+    va_end(args);
+    lua_pushstring(L, aco_err_word(err));
+    return 3;
+}
+
+bool
+acl_can_wait(lua_State *L, const acl_engine *e)
+{
+    return e->current != NULL && lua_isyieldable(L);
+}
+
+/* The C function that keeps this thread from being suspended, for the message: "sort", "gsub" ...
+ */
+static int
+wait_refuse(lua_State *L, const char *what)
+{
+    lua_Debug ar;
+
+    for (int level = 1; lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, "Sn", &ar);
+        if (strcmp(ar.namewhat, "metamethod") == 0)
+            return luaL_error(
+                L,
+                "%s: cannot wait inside the metamethod __%s called from C: wait before, or start a "
+                "coro with asyncoro.spawn",
+                what, ar.name);
+        if (strcmp(ar.what, "C") == 0)
+            return luaL_error(
+                L,
+                "%s: cannot wait inside a function called by %s, which is a C function that Lua "
+                "cannot suspend: wait before or after it",
+                what, ar.name != NULL ? ar.name : "a C function");
+    }
+    return luaL_error(
+        L, "%s: cannot wait here: Lua cannot suspend this code (a finalizer or a C call)", what);
+}
+
+acl_coro *
+acl_wait_check(lua_State *L, acl_engine *e, const char *what)
+{
+    acl_coro *c = e->current;
+
+    if (ACO_UNLIKELY(c == NULL)) {
+        luaL_error(L, "%s: only a coro can wait: call it inside asyncoro.run(function() ... end)",
+                   what);
+        return NULL;
+    }
+    if (ACO_UNLIKELY(c->task.pending)) acl_raise_pending(L, e, c);
+    if (ACO_UNLIKELY(!lua_isyieldable(L))) wait_refuse(L, what);
+    return c;
+}
+
+aco_time
+acl_opt_deadline(lua_State *L, int idx)
+{
+    if (lua_isnoneornil(L, idx)) return ACO_NEVER;
+    double seconds = luaL_checknumber(L, idx);
+    if (isnan(seconds) || seconds < 0)
+        luaL_argerror(L, idx,
+                      lua_pushfstring(L, "a time of 0 or more seconds expected, got %f", seconds));
+    return seconds > 0 ? aco_deadline(aco_now(), seconds) : 0;
+}
+
+int
+acl_park(lua_State *L, acl_engine *e, acl_coro *c, aco_time deadline, lua_KContext ctx,
+         lua_KFunction k)
+{
+    if (aco_wait_deadline(&e->loop, &c->task, deadline) != ACO_OK)
+        return luaL_error(L, "not enough memory");
+    aco_wait_park(&e->loop, &c->task);
+    c->waiter = L;
+    c->nvals = 0;
+    c->wait_serial++;
+    return lua_yieldk(L, 0, ctx, k);
+}
+
+void
+acl_wait_end(lua_State *L, acl_engine *e, acl_coro *c)
+{
+    c->waiter = NULL;
+    if (ACO_UNLIKELY(c->task.wake_err == ACO_ECANCELED)) acl_raise_pending(L, e, c);
+}
+
+/*** Give the other coros a turn: wait until every coro that is ready now has run.
+Waits. Also ends when the coro is cancelled, by raising.
+@function yield */
+static int
+turn_k(lua_State *L, int status, lua_KContext ctx)
+{
+    acl_engine *e = acl_self(L);
+    acl_coro *c = e->current;
+
+    (void)status;
+    (void)ctx;
+    if (ACO_UNLIKELY(c->task.pending)) acl_raise_pending(L, e, c);
+    return 0;
+}
+
+static int
+turn(lua_State *L, acl_engine *e, acl_coro *c)
+{
+    c->task.what = ACO_WAIT_TURN;
+    aco_task_ready(&e->loop, &c->task);
+    return lua_yieldk(L, 0, 0, turn_k);
+}
+
+static int
+acl_yield(lua_State *L)
+{
+    acl_engine *e = acl_self(L);
+
+    return turn(L, e, acl_wait_check(L, e, "yield"));
+}
+
+static int
+sleep_k(lua_State *L, int status, lua_KContext ctx)
+{
+    acl_engine *e = acl_self(L);
+
+    (void)status;
+    (void)ctx;
+    acl_wait_end(L, e, e->current);
+    return 0;
+}
+
+/*** Wait for a time.
+Waits. Nothing but the time, or a cancel, ends it.
+@function sleep
+@tparam[opt=0] number seconds 0 or more, fractions allowed; 0 is the same as `yield()`
+@raise on a negative time or NaN, outside a coro, or where Lua cannot suspend */
+static int
+acl_sleep(lua_State *L)
+{
+    acl_engine *e = acl_self(L);
+    aco_time deadline = lua_isnoneornil(L, 1) ? 0 : acl_opt_deadline(L, 1);
+    acl_coro *c = acl_wait_check(L, e, "sleep");
+
+    if (deadline == 0) return turn(L, e, c);
+    aco_wait_begin(&c->task, ACO_WAIT_SLEEP);
+    return acl_park(L, e, c, deadline, 0, sleep_k);
+}
+
+/* What a wait with an alarm value gives at its time-out: the value at `alarm`, or nil, message,
+ * "timeout". */
+static int
+alarm_result(lua_State *L, int alarm, const char *what)
+{
+    if (lua_gettop(L) >= alarm) {
+        lua_pushvalue(L, alarm);
+        return 1;
+    }
+    return acl_fail(L, ACO_ETIMEOUT, "%s: timed out", what);
+}
+
+static int
+suspend_k(lua_State *L, int status, lua_KContext ctx)
+{
+    acl_engine *e = acl_self(L);
+    acl_coro *c = e->current;
+
+    (void)status;
+    (void)ctx;
+    acl_wait_end(L, e, c);
+    if (c->task.wake_err == ACO_ETIMEOUT) return alarm_result(L, 2, "suspend");
+    return c->nvals;
+}
+
+/*** Wait until somebody resumes this coro.
+Waits. A `resume` that came before is not remembered.
+@function suspend
+@tparam[opt] number timeout seconds; nil waits for ever, 0 gives up at once
+@param[opt] alarm what to return at the time-out
+@return the value given to `coro:resume`
+@return[2] the alarm value at the time-out
+@treturn[3] nil without an alarm value
+@treturn[3] string message
+@treturn[3] string "timeout" */
+static int
+acl_suspend(lua_State *L)
+{
+    acl_engine *e = acl_self(L);
+    aco_time deadline = acl_opt_deadline(L, 1);
+    acl_coro *c = acl_wait_check(L, e, "suspend");
+
+    if (deadline == 0) return alarm_result(L, 2, "suspend");
+    aco_wait_begin(&c->task, ACO_WAIT_SUSPEND);
+    c->task.flags |= ACO_TASK_RESUME;
+    return acl_park(L, e, c, deadline, 0, suspend_k);
+}
+
+static int
+receive_k(lua_State *L, int status, lua_KContext ctx)
+{
+    acl_engine *e = acl_self(L);
+    acl_coro *c = e->current;
+    int results = c->nvals;
+
+    (void)status;
+    acl_wait_end(L, e, c);
+    if (results > 0) return results;
+    if (c->task.wake_err == ACO_ETIMEOUT) return alarm_result(L, (int)ctx, "receive");
+    acl_mailbox_get(L, e, c, &results);
+    return results;
+}
+
+/* `alarm` is the stack index where an alarm value stands, if there is one. */
+static int
+receive(lua_State *L, aco_time deadline, int alarm)
+{
+    acl_engine *e = acl_self(L);
+    acl_coro *c = acl_wait_check(L, e, "receive");
+    int results;
+
+    if (c->task.mailbox != NULL && acl_mailbox_get(L, e, c, &results)) return results;
+    if (deadline == 0) return alarm_result(L, alarm, "receive");
+    aco_wait_begin(&c->task, ACO_WAIT_RECEIVE);
+    c->task.flags |= ACO_TASK_RECEIVE;
+    c->receive_index = 0;
+    return acl_park(L, e, c, deadline, alarm, receive_k);
+}
+
+/*** Take the oldest message out of this coro's mailbox; wait for one when it is empty.
+Waits. A message may be nil or false. A message sent with `coro:call` comes with a function that
+answers it.
+@function receive
+@tparam[opt] number timeout seconds; nil waits for ever, 0 only looks
+@param[opt] alarm what to return at the time-out
+@return the message
+@treturn ?function reply `reply(value)` answers the call: true, or nil, message, code when nobody
+waits any more
+@return[2] the alarm value at the time-out
+@treturn[3] nil without an alarm value
+@treturn[3] string message
+@treturn[3] string "timeout"
+@usage local msg = asyncoro.receive(2.5, "nothing") */
+static int
+acl_receive(lua_State *L)
+{
+    return receive(L, acl_opt_deadline(L, 1), 2);
+}
+
+/*** Iterate over the messages of this coro: `for msg, reply in asyncoro.messages() do`.
+The loop waits for each message and ends at a nil message or at the time-out.
+@function messages
+@tparam[opt] number timeout seconds for each message; nil waits for ever
+@treturn function iterator */
+static int
+messages_next(lua_State *L)
+{
+    aco_time deadline = acl_opt_deadline(L, 1);
+
+    lua_settop(L, 1);
+    lua_pushnil(L); /* the alarm value: ends the loop */
+    return receive(L, deadline, 2);
+}
+
+static int
+acl_messages(lua_State *L)
+{
+    acl_opt_deadline(L, 1);
+    lua_settop(L, 1);
+    lua_pushvalue(L, lua_upvalueindex(ACL_UP_ENGINE));
+    lua_pushvalue(L, lua_upvalueindex(ACL_UP_META));
+    lua_pushvalue(L, lua_upvalueindex(ACL_UP_VALUES));
+    lua_pushcclosure(L, messages_next, ACL_UPVALUES);
+    lua_insert(L, 1);
+    return 2;
+}
+
+static const luaL_Reg wait_funcs[] = {
+    {"yield", acl_yield},     {"sleep", acl_sleep},       {"suspend", acl_suspend},
+    {"receive", acl_receive}, {"messages", acl_messages}, {NULL, NULL},
+};
+
+void
+acl_open_wait(lua_State *L, acl_engine *e)
+{
+    acl_setfuncs(L, e, wait_funcs);
+}
