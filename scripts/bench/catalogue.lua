@@ -1,0 +1,68 @@
+-- SPDX-License-Identifier: MIT
+-- The workloads: sizes, units, who takes part, and the targets. A target compares the median of asyncoro's
+-- first figure with a peer's (`peer`, `ratio`) or with a constant (`value`); `low` says that less is better.
+-- `notes` names the figures after the first. `once` means one run without a warm-up, `memory` is how many
+-- bytes each of the n must find free.
+
+local LOCAL <const> = { "ceiling", "go", "erlang", "pure", "cqueues", "luv" }
+
+return {
+    {
+        name = "w1", title = "spawn and finish trivial coros, batches of 1,000", unit = "coros/s",
+        n = 1000000, quick = 200000, peers = { "ceiling", "go", "erlang", "pure", "cqueues", "luv", "copas" },
+        targets = { { peer = "go", ratio = 1.4 } },
+    },
+    {
+        name = "w2", title = "idle coros blocked in receive, handles kept", unit = "bytes each", low = true,
+        n = 1000000, quick = 200000, peers = LOCAL, notes = { "s to make them" },
+        targets = { { value = 1350 } },
+    },
+    {
+        name = "w3", title = "ping-pong between two coros", unit = "round trips/s",
+        n = 1000000, quick = 200000, peers = LOCAL, targets = { { peer = "go", ratio = 1.1 } },
+    },
+    {
+        name = "w4", title = "fan-in: 1,000 senders, one receiver", unit = "messages/s",
+        n = 1000000, quick = 200000, peers = LOCAL, targets = { { peer = "erlang", ratio = 2 } },
+    },
+    {
+        name = "w5", title = "a token round a ring of 1,000 coros", unit = "hops/s",
+        n = 1000000, quick = 200000, peers = LOCAL, targets = { { peer = "go", ratio = 1 } },
+    },
+    {
+        name = "w6", title = "coros sleep uniformly 0..1 s", unit = "s beyond 1 s", low = true,
+        n = 1000000, quick = 200000, peers = { "ceiling", "go", "erlang", "cqueues", "luv" },
+        targets = { { peer = "ceiling", ratio = 1.2 } },
+    },
+    {
+        name = "turn", title = "sleep(0) beside the raw lua_resume/lua_yield pair, 100 coros",
+        unit = "ns per turn", low = true, n = 5000000, quick = 1000000, peers = { "ceiling" },
+        targets = { { peer = "ceiling", ratio = 1.5 } },
+    },
+    {
+        name = "idle10m", title = "10 million idle coros", unit = "bytes each", low = true, once = true,
+        n = 10000000, quick = 1000000, peers = {}, memory = 1503,
+        notes = { "s to make them", "s full collection", "s worst timer lateness" },
+        targets = { { value = 1503 } },
+    },
+    {
+        name = "isolates", title = "small messages from one isolate to another", unit = "messages/s",
+        n = 1000000, quick = 100000, peers = {}, targets = {},
+    },
+    {
+        name = "counting", title = "Savina: counting", unit = "messages/s",
+        n = 1000000, quick = 200000, peers = { "erlang" }, targets = {},
+    },
+    {
+        name = "big", title = "Savina: big, 120 actors", unit = "pings/s",
+        n = 600000, quick = 120000, peers = { "erlang" }, targets = {},
+    },
+    {
+        name = "chameneos", title = "Savina: chameneos, 100 creatures", unit = "meetings/s",
+        n = 400000, quick = 100000, peers = { "erlang" }, targets = {},
+    },
+    {
+        name = "concdict", title = "Savina: concurrent dictionary, 20 workers", unit = "requests/s",
+        n = 400000, quick = 100000, peers = { "erlang" }, targets = {},
+    },
+}
