@@ -1,0 +1,47 @@
+-- SPDX-License-Identifier: MIT
+-- Runs the body of a test as a program of its own, and looks afterwards whether it left anything behind.
+
+local asyncoro = require "asyncoro"
+
+local helper = {}
+
+local LIMIT = tonumber(os.getenv("ASYNCORO_TEST_LIMIT")) or 20
+
+if os.getenv("ASYNCORO_TEST_GC") == "stress" then
+    collectgarbage("incremental", 1, 1000)
+end
+
+-- Descriptors that this process has open.
+function helper.open_fds()
+    local count = 0
+    local list = io.popen("ls /proc/" .. helper.pid() .. "/fd")
+    for _ in list:lines() do count = count + 1 end
+    list:close()
+    return count
+end
+
+function helper.pid()
+    local stat = assert(io.open("/proc/self/stat"))
+    local pid = stat:read("n")
+    stat:close()
+    return math.tointeger(pid)
+end
+
+--- Run fn(...) as the main coro of a program; at most `limit` seconds. Raises its error. Afterwards no coro and no
+-- wait may be left.
+function helper.run(fn, limit)
+    local results = table.pack(asyncoro.run(function()
+        local r = table.pack(asyncoro.with_timeout(limit or LIMIT, function() return "done", fn() end))
+        if r[1] ~= "done" then error("the test took longer than " .. (limit or LIMIT) .. " s", 0) end
+        return table.unpack(r, 2, r.n)
+    end))
+    collectgarbage()
+    collectgarbage()
+    local stats = asyncoro.stats()
+    assert(stats.live == 0, "coros are left: " .. stats.live)
+    assert(stats.waiting == 0, "waits are left: " .. stats.waiting)
+    assert(stats.timers == 0, "timers are left: " .. stats.timers)
+    return table.unpack(results, 1, results.n)
+end
+
+return helper
