@@ -149,6 +149,8 @@ int acl_raise_pending(lua_State *L, acl_engine *e, acl_coro *c);
  * coro when it waits for one. Pops them on ACO_OK only. ACO_EBUSY: full. ACO_ENOTFOUND: ended.
  * ACO_ENOMEM. */
 int acl_message_put(lua_State *L, acl_engine *e, acl_coro *c, int n);
+/* The same for a coro that waits for a message (ACO_TASK_RECEIVE): leaves them on its stack. [-] */
+void acl_message_hand(lua_State *L, acl_engine *e, acl_coro *c, int n);
 int acl_mailbox_put(lua_State *L, acl_engine *e, acl_coro *c, int idx);
 bool acl_mailbox_get(lua_State *L, acl_engine *e, acl_coro *c,
                      int *nresults); /* pushes message [, reply] */

@@ -9,10 +9,9 @@
 acl_coro *
 acl_coro_test(lua_State *L, int idx)
 {
+    if (lua_rawlen(L, idx) != sizeof(acl_coro)) return NULL; /* no light userdata: that gives 0 */
     acl_coro *c = lua_touserdata(L, idx);
-
-    if (c == NULL || lua_type(L, idx) != LUA_TUSERDATA) return NULL;
-    return lua_rawlen(L, idx) == sizeof *c && c->magic == ACL_CORO_MAGIC ? c : NULL;
+    return c != NULL && c->magic == ACL_CORO_MAGIC ? c : NULL;
 }
 
 acl_coro *

@@ -15,7 +15,11 @@ void acl_outcome_fail(lua_State *L, int handle);
 /** Push the outcome of an ended coro as `finish` gives it; how many values. */
 int acl_outcome_push(lua_State *L, acl_engine *e, acl_coro *c, int handle);
 
-/** The coro has ended and its thread is idle: tell all who wait or watch, give back what it had. */
+/** The end of this coro concerns others, so acl_coro_ended needs its handle. [-] */
+bool acl_coro_watched(const acl_coro *c);
+
+/** The coro has ended and its thread is idle: tell all who wait or watch, give back what it had. Its
+ * handle is on top of L if it is watched; otherwise nothing is allocated. */
 void acl_coro_ended(lua_State *L, acl_engine *e, acl_coro *c);
 
 void acl_open_coro(lua_State *L, acl_engine *e);

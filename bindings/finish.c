@@ -257,6 +257,13 @@ unobserved_add(lua_State *L, acl_engine *e, acl_coro *c, int handle)
     lua_pop(L, 1);
 }
 
+bool
+acl_coro_watched(const acl_coro *c)
+{
+    return (c->flags & (ACL_FAILED | ACL_MONITORED | ACL_NAMED | ACL_EXPORTED)) != 0 ||
+           !aco_list_empty(&c->task.enders);
+}
+
 void
 acl_coro_ended(lua_State *L, acl_engine *e, acl_coro *c)
 {

@@ -64,10 +64,8 @@ acl_mailbox_put(lua_State *L, acl_engine *e, acl_coro *c, int idx)
     return err;
 }
 
-/* Leave the n values on top of L (a message, perhaps its reply function) on the stack of the
- * waiting receiver. */
-static void
-hand_over(lua_State *L, acl_engine *e, acl_coro *c, int n)
+void
+acl_message_hand(lua_State *L, acl_engine *e, acl_coro *c, int n)
 {
     lua_xmove(L, c->waiter, n);
     aco_task_wake(&e->loop, &c->task, ACO_OK, c->receive_index);
@@ -79,7 +77,7 @@ acl_message_put(lua_State *L, acl_engine *e, acl_coro *c, int n)
 {
     if (c->flags & ACL_ENDED) return ACO_ENOTFOUND;
     if (c->task.flags & ACO_TASK_RECEIVE) {
-        hand_over(L, e, c, n);
+        acl_message_hand(L, e, c, n);
         return ACO_OK;
     }
     if (n == 1) {
@@ -157,7 +155,6 @@ acl_mailbox_get(lua_State *L, acl_engine *e, acl_coro *c, int *nresults)
 {
     aco_entry entry;
 
-    luaL_checkstack(L, 6, NULL);
     if (c->task.mailbox == NULL || !aco_mailbox_pop(&e->loop, c->task.mailbox, &entry))
         return false;
     *nresults = entry_push(L, e, &entry);

@@ -3,7 +3,8 @@
  *
  * A program is over when its last coro that is no daemon has ended, and no isolate is left that it
  * waits for. Then the functions of atexit run, then the daemons are cancelled and get their grace.
- * A failure of the main coro, a deadlock and a signal cancel all the rest at once. */
+ * A failure of the main coro, a deadlock and a signal cancel all the rest at once; the functions of
+ * atexit run after that. */
 #include "bindings/run.h"
 #include "bindings/cancel.h"
 #include "bindings/coro.h"
@@ -43,12 +44,18 @@ program_begin_here(lua_State *L, acl_engine *e, int nargs)
     c->flags |= ACL_MAIN;
 }
 
+static aco_time
+stop_deadline(const acl_engine *e)
+{
+    return aco_now() + e->loop.grace + STOP_MARGIN;
+}
+
 void
 acl_program_cancel(lua_State *L, acl_engine *e)
 {
     if (e->program.stopping) return;
     e->program.stopping = true;
-    e->program.stop_deadline = aco_now() + e->loop.grace + STOP_MARGIN;
+    e->program.stop_deadline = stop_deadline(e);
     for (uint32_t slot = 0; slot < e->slot_count; slot++) {
         acl_coro *c = acl_slot_coro(e, slot);
         if (c != NULL) acl_terminate(e, c);
@@ -66,6 +73,7 @@ program_atexit(lua_State *L, acl_engine *e)
     e->atexit_ref = 0;
     acl_coro_spawn(L, e, 0);
     lua_pop(L, 1);
+    e->program.stop_deadline = stop_deadline(e); /* when what is left has been cancelled before */
     return true;
 }
 
@@ -105,7 +113,7 @@ program_goes_on(lua_State *L, acl_engine *e)
     if (e->interrupted) program_signal(L, e);
     if (e->program.failed) acl_program_cancel(L, e);
     if (e->program.stopping) {
-        if (e->live == 0 && acl_isolates_alive(e, true) == 0) return false;
+        if (e->live == 0 && acl_isolates_alive(e, true) == 0) return program_atexit(L, e);
         return aco_now() < e->program.stop_deadline;
     }
     if (e->live > e->daemons || acl_isolates_alive(e, false) > 0) return true;

@@ -116,7 +116,7 @@ coro_send(lua_State *L)
     acl_coro *to = acl_coro_check(L, SEND_SELF);
 
     if (ACO_LIKELY(lua_gettop(L) == SEND_MESSAGE && (to->task.flags & ACO_TASK_RECEIVE))) {
-        acl_message_put(L, acl_self(L), to, 1);
+        acl_message_hand(L, acl_self(L), to, 1);
         return send_result(L);
     }
     luaL_checkany(L, SEND_MESSAGE);

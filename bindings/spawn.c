@@ -8,14 +8,17 @@
 
 #include <string.h>
 
+/* So many arguments fit into the stack of any idle thread, beside what the engine puts there. */
+enum { SPAWN_ARGS_FIT = LUA_MINSTACK - 8 };
+
 /* Make the handle; it is on top afterwards. */
 static acl_coro *
 handle_new(lua_State *L, acl_engine *e, int body)
 {
     acl_coro *c = lua_newuserdatauv(L, sizeof *c, 1);
 
-    memset(c, 0, sizeof *c);
     aco_task_init(&c->task, ++e->next_id);
+    memset((char *)c + sizeof c->task, 0, sizeof *c - sizeof c->task);
     c->magic = ACL_CORO_MAGIC;
     lua_pushvalue(L, lua_upvalueindex(ACL_UP_META));
     lua_setmetatable(L, -2);
@@ -32,7 +35,7 @@ acl_coro_spawn(lua_State *L, acl_engine *e, int nargs)
 
     acl_coro *c = handle_new(L, e, body);
     c->slot = acl_slot_take(L, e, &co);
-    if (ACO_UNLIKELY(!lua_checkstack(co, nargs + 8))) {
+    if (ACO_UNLIKELY(nargs > SPAWN_ARGS_FIT && !lua_checkstack(co, nargs + 8))) {
         acl_slot_give(e, c->slot, co);
         return luaL_error(L, "spawn: too many arguments");
     }

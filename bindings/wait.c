@@ -109,13 +109,12 @@ acl_wait_end(lua_State *L, acl_engine *e, acl_coro *c)
 Waits. Also ends when the coro is cancelled, by raising.
 @function yield */
 static int
-turn_k(lua_State *L, int status, lua_KContext ctx)
+turn_k(lua_State *L, int status, lua_KContext engine)
 {
-    acl_engine *e = acl_self(L);
+    acl_engine *e = (acl_engine *)engine;
     acl_coro *c = e->current;
 
     (void)status;
-    (void)ctx;
     if (ACO_UNLIKELY(c->task.pending)) acl_raise_pending(L, e, c);
     return 0;
 }
@@ -125,7 +124,7 @@ turn(lua_State *L, acl_engine *e, acl_coro *c)
 {
     c->task.what = ACO_WAIT_TURN;
     aco_task_ready(&e->loop, &c->task);
-    return lua_yieldk(L, 0, 0, turn_k);
+    return lua_yieldk(L, 0, (lua_KContext)e, turn_k);
 }
 
 static int
@@ -137,12 +136,11 @@ acl_yield(lua_State *L)
 }
 
 static int
-sleep_k(lua_State *L, int status, lua_KContext ctx)
+sleep_k(lua_State *L, int status, lua_KContext engine)
 {
-    acl_engine *e = acl_self(L);
+    acl_engine *e = (acl_engine *)engine;
 
     (void)status;
-    (void)ctx;
     acl_wait_end(L, e, e->current);
     return 0;
 }
@@ -156,36 +154,38 @@ static int
 acl_sleep(lua_State *L)
 {
     acl_engine *e = acl_self(L);
-    aco_time deadline = lua_isnoneornil(L, 1) ? 0 : acl_opt_deadline(L, 1);
+    int whole;
+    lua_Integer seconds = lua_tointegerx(L, 1, &whole); /* most often 0, and quicker to see so */
+    bool none = whole ? seconds == 0 : lua_isnoneornil(L, 1);
+    aco_time deadline = none ? 0 : acl_opt_deadline(L, 1);
     acl_coro *c = acl_wait_check(L, e, "sleep");
 
     if (deadline == 0) return turn(L, e, c);
     aco_wait_begin(&c->task, ACO_WAIT_SLEEP);
-    return acl_park(L, e, c, deadline, 0, sleep_k);
+    return acl_park(L, e, c, deadline, (lua_KContext)e, sleep_k);
 }
 
-/* What a wait with an alarm value gives at its time-out: the value at `alarm`, or nil, message,
- * "timeout". */
+/* What a wait with an alarm value, its second argument, gives at its time-out: that, or nil,
+ * message, "timeout". */
 static int
-alarm_result(lua_State *L, int alarm, const char *what)
+alarm_result(lua_State *L, const char *what)
 {
-    if (lua_gettop(L) >= alarm) {
-        lua_pushvalue(L, alarm);
+    if (lua_gettop(L) >= 2) {
+        lua_pushvalue(L, 2);
         return 1;
     }
     return acl_fail(L, ACO_ETIMEOUT, "%s: timed out", what);
 }
 
 static int
-suspend_k(lua_State *L, int status, lua_KContext ctx)
+suspend_k(lua_State *L, int status, lua_KContext engine)
 {
-    acl_engine *e = acl_self(L);
+    acl_engine *e = (acl_engine *)engine;
     acl_coro *c = e->current;
 
     (void)status;
-    (void)ctx;
     acl_wait_end(L, e, c);
-    if (c->task.wake_err == ACO_ETIMEOUT) return alarm_result(L, 2, "suspend");
+    if (c->task.wake_err == ACO_ETIMEOUT) return alarm_result(L, "suspend");
     return c->nvals;
 }
 
@@ -206,41 +206,39 @@ acl_suspend(lua_State *L)
     aco_time deadline = acl_opt_deadline(L, 1);
     acl_coro *c = acl_wait_check(L, e, "suspend");
 
-    if (deadline == 0) return alarm_result(L, 2, "suspend");
+    if (deadline == 0) return alarm_result(L, "suspend");
     aco_wait_begin(&c->task, ACO_WAIT_SUSPEND);
     c->task.flags |= ACO_TASK_RESUME;
-    return acl_park(L, e, c, deadline, 0, suspend_k);
+    return acl_park(L, e, c, deadline, (lua_KContext)e, suspend_k);
 }
 
 static int
-receive_k(lua_State *L, int status, lua_KContext ctx)
+receive_k(lua_State *L, int status, lua_KContext engine)
 {
-    acl_engine *e = acl_self(L);
+    acl_engine *e = (acl_engine *)engine;
     acl_coro *c = e->current;
     int results = c->nvals;
 
     (void)status;
     acl_wait_end(L, e, c);
     if (results > 0) return results;
-    if (c->task.wake_err == ACO_ETIMEOUT) return alarm_result(L, (int)ctx, "receive");
+    if (c->task.wake_err == ACO_ETIMEOUT) return alarm_result(L, "receive");
     acl_mailbox_get(L, e, c, &results);
     return results;
 }
 
-/* `alarm` is the stack index where an alarm value stands, if there is one. */
 static int
-receive(lua_State *L, aco_time deadline, int alarm)
+receive(lua_State *L, acl_engine *e, aco_time deadline)
 {
-    acl_engine *e = acl_self(L);
     acl_coro *c = acl_wait_check(L, e, "receive");
     int results;
 
     if (c->task.mailbox != NULL && acl_mailbox_get(L, e, c, &results)) return results;
-    if (deadline == 0) return alarm_result(L, alarm, "receive");
+    if (deadline == 0) return alarm_result(L, "receive");
     aco_wait_begin(&c->task, ACO_WAIT_RECEIVE);
     c->task.flags |= ACO_TASK_RECEIVE;
     c->receive_index = 0;
-    return acl_park(L, e, c, deadline, alarm, receive_k);
+    return acl_park(L, e, c, deadline, (lua_KContext)e, receive_k);
 }
 
 /*** Take the oldest message out of this coro's mailbox; wait for one when it is empty.
@@ -260,7 +258,9 @@ waits any more
 static int
 acl_receive(lua_State *L)
 {
-    return receive(L, acl_opt_deadline(L, 1), 2);
+    aco_time deadline = lua_gettop(L) == 0 ? ACO_NEVER : acl_opt_deadline(L, 1);
+
+    return receive(L, acl_self(L), deadline);
 }
 
 /*** Iterate over the messages of this coro: `for msg, reply in asyncoro.messages() do`.
@@ -275,7 +275,7 @@ messages_next(lua_State *L)
 
     lua_settop(L, 1);
     lua_pushnil(L); /* the alarm value: ends the loop */
-    return receive(L, deadline, 2);
+    return receive(L, acl_self(L), deadline);
 }
 
 static int
