@@ -7,10 +7,11 @@
  * raises nothing; the others may raise memory errors and must not hold anything that a userdata on
  * the stack does not own.
  *
- * A handle is a full userdata, an acl_coro, which is the task record itself. It sits at the bottom
- * of its thread's stack, so a live coro is never collected; its user value is the body function
- * (for the name) until more is known of it, then a table (acl_extras). Its thread sits in the
- * engine's table of threads and is used again by another coro, unless Lua code has seen its value.
+ * A handle is a full userdata, an acl_coro, which is the task record itself (its `slot` is the
+ * index in engine->slots). It sits at the bottom of its thread's stack, so a live coro is never
+ * collected; its user value is the body function (for the name) until more is known of it, then a
+ * table (acl_extras). Its thread sits in the engine's table of threads and is used again by another
+ * coro, unless Lua code has seen its value.
  */
 #ifndef ACL_H
 #define ACL_H
@@ -50,8 +51,6 @@ enum acl_coro_flag {
 
 typedef struct acl_coro {
     aco_task task;
-    uint32_t magic;        /* ACL_CORO_MAGIC */
-    uint32_t slot;         /* in engine->slots */
     lua_State *co;         /* its thread; NULL once it has ended */
     lua_State *waiter;     /* the thread that waits: co, or a generator inside it */
     uint32_t wait_serial;  /* counts its waits: names one of them for a reply */
@@ -59,8 +58,6 @@ typedef struct acl_coro {
     uint8_t nvals;         /* values that the waker left on the waiter's stack */
     uint8_t receive_index; /* which clause of a select is the mailbox */
 } acl_coro;
-
-#define ACL_CORO_MAGIC 0xAC0C0120u
 
 /* The program that runs (run.c). */
 struct acl_program {
@@ -88,13 +85,14 @@ struct acl_engine {
     size_t live, daemons;         /* coros that have not ended; those of them that are daemons */
     size_t unobserved;
     aco_time unobserved_since;
-    size_t generators; /* generators that wait in the engine (lcoroutine.c) */
+    size_t generators;                 /* generators that wait in the engine (lcoroutine.c) */
     int begin_ref, turn_ref, loop_ref; /* protected functions of run.c */
     int atexit_ref, on_interrupt_ref;
-    bool in_run;          /* a run is under way */
-    bool interruptible;   /* the host waits for what no deadlock report knows of: a terminal, its own loop */
+    bool in_run;        /* a run is under way */
+    bool interruptible; /* the host waits for what no deadlock report knows of: a terminal, its own
+                           loop */
     volatile sig_atomic_t interrupted; /* the number of a signal to act on, set by a handler */
-    size_t failures;      /* errors that nobody observed, reported */
+    size_t failures;                   /* errors that nobody observed, reported */
     struct acl_program program;
     void (*on_error)(void *arg, const char *text); /* of the embedder; NULL: stderr */
     void *on_error_arg;

@@ -11,7 +11,7 @@ acl_coro_test(lua_State *L, int idx)
 {
     if (lua_rawlen(L, idx) != sizeof(acl_coro)) return NULL; /* no light userdata: that gives 0 */
     acl_coro *c = lua_touserdata(L, idx);
-    return c != NULL && c->magic == ACL_CORO_MAGIC ? c : NULL;
+    return c != NULL && c->task.clause.task == &c->task ? c : NULL;
 }
 
 acl_coro *
@@ -47,7 +47,7 @@ void
 acl_coro_push(lua_State *L, acl_engine *e, acl_coro *c)
 {
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->handles_ref);
-    if (lua_rawgeti(L, -1, (lua_Integer)c->slot + 1) == LUA_TUSERDATA &&
+    if (lua_rawgeti(L, -1, (lua_Integer)c->task.slot + 1) == LUA_TUSERDATA &&
         lua_touserdata(L, -1) == c) {
         lua_remove(L, -2);
         return;
@@ -56,7 +56,7 @@ acl_coro_push(lua_State *L, acl_engine *e, acl_coro *c)
     luaL_checkstack(c->co, 4, NULL);
     handle_find(L, c);
     lua_pushvalue(L, -1);
-    lua_rawseti(L, -3, (lua_Integer)c->slot + 1);
+    lua_rawseti(L, -3, (lua_Integer)c->task.slot + 1);
     lua_remove(L, -2);
 }
 

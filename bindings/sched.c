@@ -66,7 +66,7 @@ coro_leave(acl_engine *e, acl_coro *c)
     lua_State *co = c->flags & ACL_SEEN ? NULL : c->co;
 
     if (ACO_UNLIKELY(co != NULL && lua_gethook(co) != NULL)) lua_sethook(co, NULL, 0, 0);
-    acl_slot_give(e, c->slot, co);
+    acl_slot_give(e, c->task.slot, co);
     c->co = NULL;
 }
 
@@ -86,7 +86,7 @@ coro_end(lua_State *L, acl_engine *e, acl_coro *c, int status, int nresults)
             acl_outcome_fail(L, lua_gettop(L) - 1);
         }
         acl_closethread(L, co);
-        acl_slot_give(e, c->slot, NULL);
+        acl_slot_give(e, c->task.slot, NULL);
         c->co = NULL;
     }
     acl_coro_ended(L, e, c);

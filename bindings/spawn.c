@@ -19,7 +19,6 @@ handle_new(lua_State *L, acl_engine *e, int body)
 
     aco_task_init(&c->task, ++e->next_id);
     memset((char *)c + sizeof c->task, 0, sizeof *c - sizeof c->task);
-    c->magic = ACL_CORO_MAGIC;
     lua_pushvalue(L, lua_upvalueindex(ACL_UP_META));
     lua_setmetatable(L, -2);
     lua_pushvalue(L, body);
@@ -34,9 +33,9 @@ acl_coro_spawn(lua_State *L, acl_engine *e, int nargs)
     lua_State *co;
 
     acl_coro *c = handle_new(L, e, body);
-    c->slot = acl_slot_take(L, e, &co);
+    c->task.slot = acl_slot_take(L, e, &co);
     if (ACO_UNLIKELY(nargs > SPAWN_ARGS_FIT && !lua_checkstack(co, nargs + 8))) {
-        acl_slot_give(e, c->slot, co);
+        acl_slot_give(e, c->task.slot, co);
         return luaL_error(L, "spawn: too many arguments");
     }
     lua_pushcfunction(co, acl_base);
@@ -46,7 +45,7 @@ acl_coro_spawn(lua_State *L, acl_engine *e, int nargs)
     lua_insert(L, body);
     lua_xmove(L, co, nargs + 1);
     c->co = co;
-    e->slots[c->slot] = (uintptr_t)c;
+    e->slots[c->task.slot] = (uintptr_t)c;
     e->live++;
     aco_task_ready(&e->loop, &c->task);
     return 1;

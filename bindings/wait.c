@@ -291,9 +291,22 @@ acl_messages(lua_State *L)
     return 2;
 }
 
+/* without_wait(fn, ...): call a function that may not wait, as one called from C may not. */
+static int
+acl_without_wait(lua_State *L)
+{
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
 static const luaL_Reg wait_funcs[] = {
-    {"yield", acl_yield},     {"sleep", acl_sleep},       {"suspend", acl_suspend},
-    {"receive", acl_receive}, {"messages", acl_messages}, {NULL, NULL},
+    {"yield", acl_yield},
+    {"sleep", acl_sleep},
+    {"suspend", acl_suspend},
+    {"receive", acl_receive},
+    {"messages", acl_messages},
+    {"without_wait", acl_without_wait},
+    {NULL, NULL},
 };
 
 void

@@ -66,6 +66,7 @@ struct aco_task {
     aco_scope *scope;     /* innermost cancel scope */
     uint64_t id;          /* serial number within the engine, never reused */
     aco_timer timer;      /* deadline of the wait */
+    uint32_t slot;        /* a number of the owner's */
     uint8_t state;        /* enum aco_state */
     uint8_t flags;        /* enum aco_task_flag */
     uint8_t pending;      /* enum aco_task_pending */

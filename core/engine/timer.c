@@ -24,7 +24,7 @@ static void
 heap_put(aco_timers *heap, uint32_t at, aco_timer_slot slot)
 {
     heap->slots[at] = slot;
-    slot.timer->place = at + 1;
+    slot.timer->place = (at + 1) & 0x7fffffff;
 }
 
 static void

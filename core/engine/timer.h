@@ -13,8 +13,8 @@
 enum aco_timer_kind { ACO_TIMER_WAIT, ACO_TIMER_SCOPE };
 
 typedef struct aco_timer {
-    uint32_t place; /* 1-based index in the heap, 0 when not started */
-    uint32_t kind;
+    uint32_t place : 31; /* 1-based index in the heap, 0 when not started */
+    uint32_t kind : 1;   /* enum aco_timer_kind */
 } aco_timer;
 
 typedef struct aco_timer_slot {
