@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* codec.h -- Lua values as MessagePack, the form in which they leave an engine. */
+/* codec.h -- Lua values as MessagePack, the form in which they leave an engine (docs/values.md).
+ *
+ * encode.c and decode.c do it; codec.c keeps the classes whose instances may travel, and the Lua
+ * functions (lua/asyncoro/source.lua) that know how functions travel. */
 #ifndef ACL_CODEC_H
 #define ACL_CODEC_H
 
@@ -14,6 +17,21 @@ int acl_encode(lua_State *L, int idx, aco_msg **msg);
 /** Decode one value, which is pushed. Otherwise a text is pushed: ACO_EPROTOCOL (malformed, or more
  * follows it), ACO_ETOOLARGE. Raises when there is no memory. Treats the bytes as hostile. */
 int acl_decode(lua_State *L, const void *data, size_t size);
+
+/* For encode.c and decode.c. */
+
+/* Extension types. */
+enum acl_ext { ACL_EXT_REF = 5, ACL_EXT_INSTANCE = 6, ACL_EXT_CODE = 7 };
+
+/* Values nest so deep at most; one message has so many bytes and tables at most. */
+enum { ACL_CODEC_DEPTH = 200, ACL_CODEC_SIZE = 64 << 20, ACL_CODEC_TABLES = 4 << 20 };
+
+/* Push the table of classes: metatable -> name, and name -> metatable. */
+void acl_codec_classes(lua_State *L);
+
+/* Push a function of the shipper ("named", "describe", "load", "link"); false, and nothing pushed,
+ * when there is none. */
+bool acl_codec_shipper(lua_State *L, const char *what);
 
 void acl_open_codec(lua_State *L);
 

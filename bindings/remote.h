@@ -4,7 +4,6 @@
 #define ACL_REMOTE_H
 
 #include "bindings/acl.h"
-#include "core/base/buf.h"
 
 /** Act on everything other threads have posted. Runs in a function made by acl_setfuncs. */
 void acl_remote_drain(lua_State *L, acl_engine *e);
@@ -18,9 +17,12 @@ void acl_remote_exit(lua_State *L, acl_engine *e, int monitor);
 /** A coro that is registered or known elsewhere has ended; its handle is at `handle`. */
 void acl_remote_ended(lua_State *L, acl_engine *e, acl_coro *c, int handle);
 
-/** Append the payload of the handle at idx: its MessagePack extension type (1 coro, 2 channel, 3
- * RCI, 4 location); 0 when it is no handle, -1 when there is no memory. */
-int acl_handle_encode(lua_State *L, int idx, aco_buf *out);
+/** The payload of a handle's MessagePack form has so many bytes at most. */
+enum { ACL_HANDLE_MAX = 128 };
+
+/** Write the payload of the handle at idx, and its extension type (1 coro, 2 channel, 3 RCI, 4
+ * location). Its size; 0 when it is no handle. */
+size_t acl_handle_encode(lua_State *L, int idx, int *type, uint8_t payload[ACL_HANDLE_MAX]);
 
 /** Push the handle, equal to any other of the same coro; or push a text and return false. */
 bool acl_handle_decode(lua_State *L, int type, const void *data, size_t size);
