@@ -67,6 +67,12 @@ struct acl_program {
     aco_time stop_deadline;
 };
 
+/* A generator runs: who has resumed it. Lives on the C stack of that resume. */
+struct acl_frame {
+    lua_State *L;
+    struct acl_frame *up;
+};
+
 struct acl_engine {
     aco_loop loop;
     acl_coro *current;           /* the coro that runs, NULL between turns */
@@ -85,7 +91,8 @@ struct acl_engine {
     size_t live, daemons;         /* coros that have not ended; those of them that are daemons */
     size_t unobserved;
     aco_time unobserved_since;
-    size_t generators;                 /* generators that wait in the engine (lcoroutine.c) */
+    struct acl_frame *frames;          /* of the generators that run inside each other */
+    bool patched;                      /* the functions of coroutine.c are in force */
     int begin_ref, turn_ref, loop_ref; /* protected functions of run.c */
     int atexit_ref, on_interrupt_ref;
     bool in_run;        /* a run is under way */

@@ -111,8 +111,8 @@ codec_decode(lua_State *L)
 void
 acl_open_codec(lua_State *L)
 {
-    static const luaL_Reg funcs[] = {{"encode", codec_encode},   {"decode", codec_decode},
-                                     {"set_class", set_class},   {"class_of", class_of},
+    static const luaL_Reg funcs[] = {{"encode", codec_encode},     {"decode", codec_decode},
+                                     {"set_class", set_class},     {"class_of", class_of},
                                      {"set_shipper", set_shipper}, {NULL, NULL}};
 
     lua_newtable(L);

@@ -35,10 +35,12 @@ next(decoder *dec, aco_mp_item *item)
 {
     int err = aco_mp_next(&dec->reader, item);
 
-    return err == ACO_OK ? err : fail(dec, "it ends in the middle of a value, or is no MessagePack");
+    return err == ACO_OK ? err
+                         : fail(dec, "it ends in the middle of a value, or is no MessagePack");
 }
 
-/* Numbers of values ------------------------------------------------------------------------------ */
+/* Numbers of values ------------------------------------------------------------------------------
+ */
 
 /* Look for an extension of the type of references; some other bytes may look like one. */
 static bool
@@ -87,7 +89,8 @@ decode_ref(decoder *dec, const aco_mp_item *item)
     return ACO_OK;
 }
 
-/* Tables ----------------------------------------------------------------------------------------- */
+/* Tables -----------------------------------------------------------------------------------------
+ */
 
 static int
 decode_array(decoder *dec, uint32_t count)
@@ -133,8 +136,8 @@ decode_entries(decoder *dec, const aco_mp_item *item)
     if (dec->depth == ACL_CODEC_DEPTH) return fail(dec, "values nested too deep");
     luaL_checkstack(dec->L, 12, "a message is nested too deep");
     dec->depth++;
-    int err = item->type == ACO_MP_ARRAY ? decode_array(dec, item->size)
-                                         : decode_pairs(dec, item->size);
+    int err =
+        item->type == ACO_MP_ARRAY ? decode_array(dec, item->size) : decode_pairs(dec, item->size);
     dec->depth--;
     return err;
 }
@@ -178,7 +181,8 @@ decode_into(decoder *dec)
     return decode_entries(dec, &item);
 }
 
-/* Instances -------------------------------------------------------------------------------------- */
+/* Instances --------------------------------------------------------------------------------------
+ */
 
 static int
 decode_name(decoder *dec)
@@ -248,7 +252,8 @@ decode_instance_here(decoder *dec, lua_Integer number)
     return ACO_OK;
 }
 
-/* Code ------------------------------------------------------------------------------------------- */
+/* Code -------------------------------------------------------------------------------------------
+ */
 
 /* Call a function of the shipper with the n values on top; one result. What it refuses is said. */
 static int
@@ -281,7 +286,8 @@ decode_function(decoder *dec, lua_Integer number)
     number_is(dec, number);
     lua_pushvalue(L, -1);
     err = decode_value(dec);
-    if (err == ACO_OK && !lua_istable(L, -1)) err = fail(dec, "the upvalues of a function expected");
+    if (err == ACO_OK && !lua_istable(L, -1))
+        err = fail(dec, "the upvalues of a function expected");
     if (err == ACO_OK) err = ship(dec, "link", 2);
     if (err != ACO_OK) return err;
     lua_settop(L, top + 1);
@@ -342,7 +348,8 @@ decode_code_here(decoder *dec, lua_Integer number)
     return item.size == 2 ? decode_function(dec, number) : decode_class(dec, number);
 }
 
-/* Dispatch --------------------------------------------------------------------------------------- */
+/* Dispatch ---------------------------------------------------------------------------------------
+ */
 
 /* The payload of an extension holds values of its own. */
 static int
@@ -378,7 +385,7 @@ decode_ext(decoder *dec, const aco_mp_item *item)
     default:
         if (item->ext < 1 || item->ext > 4) return fail(dec, "an unknown extension type");
         return acl_handle_decode(dec->L, item->ext, item->u.data, item->size) ? ACO_OK
-                                                                            : ACO_EPROTOCOL;
+                                                                              : ACO_EPROTOCOL;
     }
 }
 

@@ -34,7 +34,8 @@ typedef struct encoder {
 
 static int encode_value(encoder *enc, int idx, const place *where);
 
-/* Refusals --------------------------------------------------------------------------------------- */
+/* Refusals ---------------------------------------------------------------------------------------
+ */
 
 static bool
 is_name(lua_State *L, int idx)
@@ -119,7 +120,8 @@ too_large(encoder *enc)
     return ACO_ETOOLARGE;
 }
 
-/* Bytes ------------------------------------------------------------------------------------------ */
+/* Bytes ------------------------------------------------------------------------------------------
+ */
 
 static int
 room(encoder *enc, size_t size)
@@ -178,7 +180,8 @@ ext_close(encoder *enc, size_t start)
     aco_mp_ext_size(head, (uint32_t)(enc->at - head - EXT_HEAD));
 }
 
-/* Numbers of values ------------------------------------------------------------------------------ */
+/* Numbers of values ------------------------------------------------------------------------------
+ */
 
 static int
 number_take(encoder *enc)
@@ -253,7 +256,8 @@ seen_close(encoder *enc, int idx, lua_Integer number)
     lua_rawset(enc->L, enc->seen);
 }
 
-/* Tables ----------------------------------------------------------------------------------------- */
+/* Tables -----------------------------------------------------------------------------------------
+ */
 
 /* How many entries; *array says whether the keys are 1..n. */
 static lua_Integer
@@ -336,7 +340,8 @@ encode_plain(encoder *enc, int idx, const place *where)
     return err != ACO_OK || known ? err : encode_entries(enc, idx, where);
 }
 
-/* Instances -------------------------------------------------------------------------------------- */
+/* Instances --------------------------------------------------------------------------------------
+ */
 
 /* The fields of an instance are the instance itself, or what __encode made of it. */
 static int
@@ -378,7 +383,8 @@ encode_instance(encoder *enc, int idx, const place *where)
     return ACO_OK;
 }
 
-/* Code ------------------------------------------------------------------------------------------- */
+/* Code -------------------------------------------------------------------------------------------
+ */
 
 /* Push the name under which the value at idx is known everywhere ("string.format"); false, and
  * nothing pushed, when it has none. */
@@ -560,7 +566,8 @@ encode_class(encoder *enc, int idx, const place *where)
     return err;
 }
 
-/* Dispatch --------------------------------------------------------------------------------------- */
+/* Dispatch ---------------------------------------------------------------------------------------
+ */
 
 /* Push the name of the class whose metatable is on top, which goes; false for none. */
 static bool
@@ -620,7 +627,8 @@ encode_number(encoder *enc, int idx)
 
 /* What is above idx on return is the caller's to drop. */
 static int
-encode_nested(encoder *enc, int idx, const place *where, int (*encode)(encoder *, int, const place *))
+encode_nested(encoder *enc, int idx, const place *where,
+              int (*encode)(encoder *, int, const place *))
 {
     int top = lua_gettop(enc->L);
 

@@ -21,6 +21,9 @@ void acl_leash_stop(acl_engine *e);
 /** The engine's thread begins or ends a poll: nothing runs meanwhile. [-] */
 void acl_leash_idle(acl_engine *e, bool idle);
 
+/** Another thread of the running coro runs now: what the leash wants reaches that one. [-] */
+void acl_leash_follow(acl_engine *e);
+
 /** From a signal handler on the engine's thread: reach the running coro soon. Async-signal-safe. */
 void acl_leash_interrupt(acl_engine *e);
 

@@ -6,6 +6,7 @@
  * thread's stack (they cost no allocation there) and the continuation, which runs protected, makes
  * results of them. */
 #include "bindings/acl.h"
+#include "bindings/codec.h"
 #include "bindings/coro.h"
 
 #include <math.h>
@@ -30,18 +31,38 @@ acl_fail(lua_State *L, int err, const char *fmt, ...)
 bool
 acl_can_wait(lua_State *L, const acl_engine *e)
 {
-    return e->current != NULL && lua_isyieldable(L);
+    if (e->current == NULL || !lua_isyieldable(L)) return false;
+    for (const struct acl_frame *frame = e->frames; frame != NULL; frame = frame->up)
+        if (!lua_isyieldable(frame->L)) return false;
+    return true;
 }
 
-/* The C function that keeps this thread from being suspended, for the message: "sort", "gsub" ...
- */
-static int
-wait_refuse(lua_State *L, const char *what)
+/* Push the name of the C function of a frame: "table.sort" when it is a module's. */
+static const char *
+function_name(lua_State *L, lua_State *where, lua_Debug *ar)
 {
+    luaL_checkstack(L, 6, NULL);
+    if (acl_codec_shipper(L, "named")) {
+        lua_getinfo(where, "f", ar);
+        lua_xmove(where, L, 1);
+        lua_call(L, 1, 1);
+        if (lua_type(L, -1) == LUA_TSTRING) return luaL_gsub(L, lua_tostring(L, -1), ":", ".");
+    }
+    return ar->name != NULL ? ar->name : "a C function";
+}
+
+/* Say which C function keeps this thread, or one that runs it, from being suspended. */
+static int
+wait_refuse(lua_State *L, const acl_engine *e, const char *what)
+{
+    const struct acl_frame *frame = e->frames;
+    lua_State *where = L;
     lua_Debug ar;
 
-    for (int level = 1; lua_getstack(L, level, &ar); level++) {
-        lua_getinfo(L, "Sn", &ar);
+    for (; lua_isyieldable(where) && frame != NULL; frame = frame->up)
+        where = frame->L;
+    for (int level = 1; lua_getstack(where, level, &ar); level++) {
+        lua_getinfo(where, "Sn", &ar);
         if (strcmp(ar.namewhat, "metamethod") == 0)
             return luaL_error(
                 L,
@@ -53,7 +74,7 @@ wait_refuse(lua_State *L, const char *what)
                 L,
                 "%s: cannot wait inside a function called by %s, which is a C function that Lua "
                 "cannot suspend: wait before or after it",
-                what, ar.name != NULL ? ar.name : "a C function");
+                what, function_name(L, where, &ar));
     }
     return luaL_error(
         L, "%s: cannot wait here: Lua cannot suspend this code (a finalizer or a C call)", what);
@@ -70,7 +91,8 @@ acl_wait_check(lua_State *L, acl_engine *e, const char *what)
         return NULL;
     }
     if (ACO_UNLIKELY(c->task.pending)) acl_raise_pending(L, e, c);
-    if (ACO_UNLIKELY(!lua_isyieldable(L))) wait_refuse(L, what);
+    if (ACO_UNLIKELY(!lua_isyieldable(L) || (e->frames != NULL && !acl_can_wait(L, e))))
+        wait_refuse(L, e, what);
     return c;
 }
 

@@ -52,7 +52,7 @@ describe("encode", function()
     end)
 
     it("says what cannot travel, and where", function()
-        assert.equal("message.db[3] is a userdata, which cannot be sent", refused { db = { 1, 2, io.stderr } })
+        assert.equal("message.db[3] is a userdata, which cannot be sent", refused { db = { 1, 2, io.tmpfile() } })
         assert.matches('message%["a b"%] is a thread', refused { ["a b"] = coroutine.create(print) })
         assert.matches("message%[1%]%.x is a table with a metatable", refused { { x = setmetatable({}, {}) } })
         assert.matches("nested too deep", refused((function()

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT */
+/* coroutine.c -- Lua's coroutine functions as they are inside a program.
+ *
+ * A generator whose body waits suspends the coro that runs it, not only itself: when the generator
+ * has yielded and the coro is no longer running, it is the engine that yielded, and so does whoever
+ * resumed the generator, up to the coro's own thread. Each resumes its generator again when it is
+ * continued. Otherwise everything is as in lcorolib.c.
+ *
+ * A generator that waits like this, and the thread of a coro, are held: nobody else may resume or
+ * close them. */
+#include "bindings/coroutine.h"
+#include "bindings/cancel.h"
+#include "bindings/coro.h"
+#include "bindings/leash.h"
+
+#include <lualib.h>
+
+/* Upvalues after the usual ones: the table of held threads; of the function that wrap made, its
+ * thread. */
+enum { UP_HELD = ACL_UPVALUES + 1, UP_THREAD, WRAP_UPVALUES = UP_THREAD };
+
+/* Keys in the registry: our functions, and those that they replace. */
+static const char patches_key = 0, originals_key = 0;
+
+static void
+hold(lua_State *L, lua_State *co, bool on)
+{
+    luaL_checkstack(L, 3, NULL);
+    lua_pushthread(co);
+    lua_xmove(co, L, 1);
+    if (on)
+        lua_pushboolean(L, 1);
+    else
+        lua_pushnil(L);
+    lua_rawset(L, lua_upvalueindex(UP_HELD));
+}
+
+static bool
+is_held(lua_State *L, int thread)
+{
+    lua_pushvalue(L, thread);
+    lua_rawget(L, lua_upvalueindex(UP_HELD));
+    bool held = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return held;
+}
+
+static lua_State *
+check_thread(lua_State *L, int idx)
+{
+    lua_State *co = lua_tothread(L, idx);
+
+    luaL_argexpected(L, co, idx, "thread");
+    return co;
+}
+
+static const char *
+thread_status(lua_State *L, lua_State *co)
+{
+    lua_Debug ar;
+
+    if (L == co) return "running";
+    switch (lua_status(co)) {
+    case LUA_YIELD:
+        return "suspended";
+    case LUA_OK:
+        if (lua_getstack(co, 0, &ar)) return "normal";
+        return lua_gettop(co) == 0 ? "dead" : "suspended";
+    default:
+        return "dead";
+    }
+}
+
+/* Why the thread at idx cannot be resumed; NULL when it can. */
+static const char *
+resume_refusal(lua_State *L, lua_State *co, int idx)
+{
+    const char *status = thread_status(L, co);
+
+    if (is_held(L, idx)) return "cannot resume a coroutine that waits in the engine";
+    if (*status == 's') return NULL;
+    lua_pushfstring(
+        L, *status == 'd' ? "cannot resume %s coroutine" : "cannot resume non-suspended coroutine",
+        status);
+    return lua_tostring(L, -1);
+}
+
+/* Run a generator until it yields or ends. */
+static int
+generator_run(lua_State *L, acl_engine *e, lua_State *co, int nargs, int *nresults)
+{
+    struct acl_frame frame = {.L = L, .up = e->frames};
+
+    e->frames = &frame;
+    e->running = co;
+    int status = lua_resume(co, L, nargs, nresults);
+    e->running = L;
+    e->frames = frame.up;
+    acl_leash_follow(e);
+    return status;
+}
+
+/* It was the engine that yielded: the coro waits. */
+static bool
+coro_waits(const acl_engine *e)
+{
+    return e->current != NULL && e->current->task.state != ACO_RUNNING;
+}
+
+/* Resume: stack: the thread, arguments. -------------------------------------------------------- */
+
+static int resume_k(lua_State *L, int status, lua_KContext ctx);
+
+static int
+resume_failed(lua_State *L)
+{
+    lua_pushboolean(L, 0);
+    lua_insert(L, -2);
+    return 2;
+}
+
+static int
+resume_go(lua_State *L, lua_State *co, int nargs)
+{
+    acl_engine *e = acl_self(L);
+    int nresults;
+    int status = generator_run(L, e, co, nargs, &nresults);
+
+    if (status == LUA_YIELD && coro_waits(e)) {
+        hold(L, co, true);
+        return lua_yieldk(L, 0, 0, resume_k);
+    }
+    if (status != LUA_OK && status != LUA_YIELD) {
+        lua_xmove(co, L, 1);
+        return resume_failed(L);
+    }
+    if (!lua_checkstack(L, nresults + 1)) {
+        lua_pop(co, nresults);
+        lua_pushliteral(L, "too many results to resume");
+        return resume_failed(L);
+    }
+    lua_pushboolean(L, 1);
+    lua_xmove(co, L, nresults);
+    return nresults + 1;
+}
+
+static int
+resume_k(lua_State *L, int status, lua_KContext ctx)
+{
+    lua_State *co = lua_tothread(L, 1);
+
+    (void)status;
+    (void)ctx;
+    hold(L, co, false);
+    return resume_go(L, co, 0);
+}
+
+static int
+co_resume(lua_State *L)
+{
+    lua_State *co = check_thread(L, 1);
+    int nargs = lua_gettop(L) - 1;
+    const char *refusal = resume_refusal(L, co, 1);
+
+    if (refusal == NULL && !lua_checkstack(co, nargs)) refusal = "too many arguments to resume";
+    if (refusal != NULL) {
+        lua_pushstring(L, refusal);
+        return resume_failed(L);
+    }
+    lua_xmove(L, co, nargs);
+    return resume_go(L, co, nargs);
+}
+
+/* Wrap -------------------------------------------------------------------------------------------
+ */
+
+static int wrap_k(lua_State *L, int status, lua_KContext ctx);
+
+static int
+wrap_failed(lua_State *L, int status)
+{
+    if (status != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
+        luaL_where(L, 1);
+        lua_insert(L, -2);
+        lua_concat(L, 2);
+    }
+    return lua_error(L);
+}
+
+static int
+wrap_go(lua_State *L, lua_State *co, int nargs)
+{
+    acl_engine *e = acl_self(L);
+    int nresults;
+    int status = generator_run(L, e, co, nargs, &nresults);
+
+    if (status == LUA_YIELD && coro_waits(e)) {
+        hold(L, co, true);
+        return lua_yieldk(L, 0, 0, wrap_k);
+    }
+    if (status != LUA_OK && status != LUA_YIELD) {
+        status = acl_closethread(L, co);
+        lua_xmove(co, L, 1);
+        return wrap_failed(L, status);
+    }
+    if (!lua_checkstack(L, nresults)) {
+        lua_pop(co, nresults);
+        lua_pushliteral(L, "too many results to resume");
+        return wrap_failed(L, LUA_ERRRUN);
+    }
+    lua_xmove(co, L, nresults);
+    return nresults;
+}
+
+static int
+wrap_k(lua_State *L, int status, lua_KContext ctx)
+{
+    lua_State *co = lua_tothread(L, lua_upvalueindex(UP_THREAD));
+
+    (void)status;
+    (void)ctx;
+    hold(L, co, false);
+    return wrap_go(L, co, 0);
+}
+
+static int
+wrap_call(lua_State *L)
+{
+    lua_State *co = lua_tothread(L, lua_upvalueindex(UP_THREAD));
+    int nargs = lua_gettop(L);
+    const char *refusal = resume_refusal(L, co, lua_upvalueindex(UP_THREAD));
+
+    if (refusal == NULL && !lua_checkstack(co, nargs)) refusal = "too many arguments to resume";
+    if (refusal != NULL) {
+        lua_pushstring(L, refusal);
+        return wrap_failed(L, LUA_ERRRUN);
+    }
+    lua_xmove(L, co, nargs);
+    if (lua_status(co) == LUA_OK) nargs++; /* the body is the first argument of wrap_base */
+    return wrap_go(L, co, nargs);
+}
+
+/* At the bottom of a wrapped body: an error unwinds it under this protected call, in its own
+ * thread, so that its `<close>` handlers may wait. */
+static int
+wrap_base_k(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)ctx;
+    if (status != LUA_OK && status != LUA_YIELD) return lua_error(L);
+    return lua_gettop(L);
+}
+
+static int
+wrap_base(lua_State *L)
+{
+    return wrap_base_k(L, lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, 0, wrap_base_k), 0);
+}
+
+/* The functions -------------------------------------------------------------------------------- */
+
+static int
+co_wrap(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    for (int up = 1; up < UP_THREAD; up++)
+        lua_pushvalue(L, lua_upvalueindex(up));
+    lua_State *co = lua_newthread(L);
+    lua_pushcfunction(co, wrap_base);
+    lua_pushvalue(L, 1);
+    lua_xmove(L, co, 1);
+    lua_pushcclosure(L, wrap_call, WRAP_UPVALUES);
+    return 1;
+}
+
+static int co_yield (lua_State *L)
+{
+    acl_engine *e = acl_self(L);
+
+    if (e->current != NULL && L == e->current->co)
+        return luaL_error(
+            L, "coroutine.yield: there is no coroutine to yield from, this is the coro itself: "
+               "use asyncoro.yield() or a wait");
+    return lua_yield(L, lua_gettop(L));
+}
+
+/* The thread of a coro: from now on it is not used again for another, and not to be resumed. */
+static int
+co_running(lua_State *L)
+{
+    acl_engine *e = acl_self(L);
+    int main = lua_pushthread(L);
+
+    if (e->current != NULL && L == e->current->co) {
+        e->current->flags |= ACL_SEEN;
+        hold(L, L, true);
+    }
+    lua_pushboolean(L, main);
+    return 2;
+}
+
+static int
+co_status(lua_State *L)
+{
+    lua_State *co = check_thread(L, 1);
+    const char *status = thread_status(L, co);
+
+    lua_pushstring(L, *status == 's' && is_held(L, 1) ? "normal" : status);
+    return 1;
+}
+
+static int
+co_close(lua_State *L)
+{
+    lua_State *co = check_thread(L, 1);
+    const char *status = thread_status(L, co);
+
+    if ((*status == 's' && is_held(L, 1)) || *status == 'n' || *status == 'r')
+        return luaL_error(L, "cannot close a %s coroutine", *status == 's' ? "waiting" : status);
+    if (acl_closethread(L, co) == LUA_OK) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    lua_pushboolean(L, 0);
+    lua_xmove(co, L, 1);
+    return 2;
+}
+
+/* Exchange the fields of the table `target` for those of the table `source`, both on top. */
+static void
+fields_copy(lua_State *L, int source, int target)
+{
+    lua_pushnil(L);
+    while (lua_next(L, source)) {
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, target);
+    }
+}
+
+/* Our `require`, made by the Lua file of that name; nil where there is none to replace. */
+static void
+patch_require(lua_State *L, bool on)
+{
+    lua_pushglobaltable(L);
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    if (lua_getfield(L, -2, "require") == LUA_TFUNCTION &&
+        lua_getfield(L, -2, "asyncoro") == LUA_TTABLE) {
+        lua_pushvalue(L, -2);
+        lua_pushliteral(L, "asyncoro.require");
+        lua_call(L, 1, 1);
+        lua_getfield(L, -1, on ? "waiting" : "original");
+        lua_setfield(L, -6, "require");
+        lua_pop(L, 1);
+    }
+    lua_settop(L, lua_gettop(L) - (lua_type(L, -1) == LUA_TTABLE ? 4 : 3));
+}
+
+void
+acl_coroutine_patch(lua_State *L, acl_engine *e, bool on)
+{
+    int top = lua_gettop(L);
+
+    luaL_checkstack(L, 12, NULL);
+    e->patched = on;
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    if (lua_getfield(L, -1, LUA_COLIBNAME) == LUA_TTABLE) {
+        int library = lua_gettop(L);
+        if (on) { /* keep what is there */
+            lua_newtable(L);
+            fields_copy(L, library, library + 1);
+            lua_rawsetp(L, LUA_REGISTRYINDEX, &originals_key);
+        }
+        lua_rawgetp(L, LUA_REGISTRYINDEX, on ? &patches_key : &originals_key);
+        if (lua_istable(L, -1)) fields_copy(L, library + 1, library);
+    }
+    lua_settop(L, top);
+    patch_require(L, on);
+    lua_settop(L, top);
+}
+
+void
+acl_open_coroutine(lua_State *L, acl_engine *e)
+{
+    static const luaL_Reg funcs[] = {
+        {"resume", co_resume}, {"wrap", co_wrap},   {"yield", co_yield }, {"running", co_running},
+        {"status", co_status}, {"close", co_close}, {NULL, NULL}};
+
+    lua_newtable(L);
+    lua_pushlightuserdata(L, e);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, e->meta_ref);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, e->values_ref);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    luaL_setfuncs(L, funcs, UP_HELD);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &patches_key);
+}
