@@ -6,8 +6,16 @@ local program <const> = {}
 
 local LIMIT <const> = 30
 
+local BUILD <const> = os.getenv("ASYNCORO_BUILD") or "build"
+
 --- The binary under test.
-program.path = os.getenv("ASYNCORO_BIN") or "build/bin/asyncoro"
+program.path = BUILD .. "/bin/asyncoro"
+
+--- The interpreter that stands for stock Lua.
+program.lua = os.getenv("ASYNCORO_LUA") or "lua5.4"
+
+--- Where stock Lua finds the module under test, for its LUA_CPATH.
+program.module_path = BUILD .. "/lib/?.so;;"
 
 function program.quote(word)
     return "'" .. word:gsub("'", "'\\''") .. "'"

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: MIT
+# The sources of the library: ACO_CORE_SOURCES, ACO_BINDING_SOURCES, ACO_LUA_FILES (relative to lua/).
+file(GLOB ACO_CORE_SOURCES CONFIGURE_DEPENDS core/*/*.c)
+file(GLOB ACO_BINDING_SOURCES CONFIGURE_DEPENDS bindings/*.c)
+list(FILTER ACO_BINDING_SOURCES EXCLUDE REGEX "/(main|edit|host|embedded)\\.c$")
+file(GLOB_RECURSE ACO_LUA_FILES RELATIVE ${PROJECT_SOURCE_DIR}/lua CONFIGURE_DEPENDS lua/*.lua)
+if(ASYNCORO_STUBS)
+    list(APPEND ACO_BINDING_SOURCES ${ASYNCORO_STUBS}/stub.c)
+endif()
+set_source_files_properties(core/base/version.c PROPERTIES COMPILE_DEFINITIONS ASYNCORO_VERSION="${PROJECT_VERSION}")

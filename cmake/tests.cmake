@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+# The C units, each a program of its own; the interpreter that specs run under in sanitizer builds; fuzz targets.
+function(aco_program name)
+    add_executable(${name} ${ARGN})
+    target_include_directories(${name} SYSTEM PRIVATE ${ACO_LUA_INCLUDE})
+    target_link_libraries(${name} PRIVATE ${ACO_LIBRARIES} ${ACO_LUA_WHOLE})
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/spec)
+endfunction()
+
+if(ASYNCORO_TESTS)
+    enable_testing()
+    file(GLOB units CONFIGURE_DEPENDS spec/core/*_test.c)
+    foreach(unit ${units})
+        get_filename_component(name ${unit} NAME_WE)
+        aco_program(${name} ${unit} ${ACO_OBJECTS})
+        add_test(NAME ${name} COMMAND ${name})
+        set_tests_properties(${name} PROPERTIES TIMEOUT 120)
+    endforeach()
+    if(TARGET memory_test) # which lets allocations fail
+        target_link_options(memory_test PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc)
+    endif()
+    aco_program(asyncoro_lua spec/lua.c)
+    set_target_properties(asyncoro_lua PROPERTIES OUTPUT_NAME lua ENABLE_EXPORTS ON)
+endif()
+
+if(ASYNCORO_FUZZ)
+    file(GLOB targets CONFIGURE_DEPENDS spec/fuzz/*_fuzz.c)
+    foreach(target ${targets})
+        get_filename_component(name ${target} NAME_WE)
+        aco_program(${name} ${target} ${ACO_OBJECTS})
+        target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    endforeach()
+endif()

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/* memory_test.c -- the same scenario again and again, each time with another allocation failing, of
+ * Lua's or of ours, until it comes through: nothing may crash, hang, or be left behind.
+ *
+ * Lua tries again after a full collection when an allocation fails, so two in a row fail; in a
+ * second round all that follow do, until the scenario has given up. The linker's --wrap leads the
+ * calls of malloc here (see cmake/tests.cmake).
+ */
+#include "bindings/embedded.h"
+#include "bindings/module.h"
+#include "spec/core/check.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *ptr, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *ptr, size_t size);
+
+/* Allocations to go until one fails, and how many fail then; other threads may allocate too. */
+static atomic_long countdown, failures;
+static size_t lua_bytes;
+
+static bool
+fails(void)
+{
+    return atomic_fetch_sub(&countdown, 1) <= 0 && atomic_fetch_sub(&failures, 1) > 0;
+}
+
+static void
+arm(long after, long count)
+{
+    atomic_store(&failures, count);
+    atomic_store(&countdown, after);
+}
+
+static void
+disarm(void)
+{
+    atomic_store(&failures, 0);
+}
+
+void *
+__wrap_malloc(size_t size)
+{
+    return fails() ? NULL : __real_malloc(size);
+}
+
+void *
+__wrap_calloc(size_t count, size_t size)
+{
+    return fails() ? NULL : __real_calloc(count, size);
+}
+
+void *
+__wrap_realloc(void *ptr, size_t size)
+{
+    return fails() ? NULL : __real_realloc(ptr, size);
+}
+
+static void *
+allocate(void *ud, void *ptr, size_t osize, size_t nsize)
+{
+    size_t *used = ud;
+    void *block;
+
+    if (ptr == NULL) osize = 0;
+    if (nsize == 0) {
+        free(ptr);
+        *used -= osize;
+        return NULL;
+    }
+    if (nsize <= osize)
+        block = __real_realloc(ptr, nsize); /* Lua relies on it that shrinking works */
+    else
+        block = fails() ? NULL : __real_realloc(ptr, nsize);
+    if (block != NULL) *used += nsize - osize;
+    return block;
+}
+
+static const char load_all[] =
+    "asyncoro = require 'asyncoro'\n"
+    "require 'asyncoro.core'.set_grace(0.001)\n"
+    "for _, noun in ipairs {'group', 'lock', 'event', 'queue', 'channel',\n"
+    "    'select', 'semaphore', 'categories'} do\n"
+    "    local _ = asyncoro[noun]\n"
+    "end\n";
+
+static const char scenario[] =
+    "asyncoro.run({leash = false}, function()\n"
+    "    local echo = asyncoro.spawn({name = 'echo', daemon = true}, function()\n"
+    "        for message, reply in asyncoro.messages() do reply({message}) end\n"
+    "    end)\n"
+    "    assert(echo:call('x', 0.01)[1] == 'x')\n"
+    "    local coros = {}\n"
+    "    for i = 1, 20 do\n"
+    "        coros[i] = asyncoro.spawn(function(...)\n"
+    "            asyncoro.sleep(0.0001)\n"
+    "            return asyncoro.receive(0.01), ...\n"
+    "        end, i)\n"
+    "        assert(coros[i]:send(('%d'):format(i)))\n"
+    "    end\n"
+    "    for i = 1, 20 do\n"
+    "        local ok, message = coros[i]:finish(0.01)\n"
+    "        assert(ok and message == tostring(i))\n"
+    "    end\n"
+    "    asyncoro.with_timeout(0.001, function() asyncoro.receive() end)\n"
+    "    local watched = asyncoro.spawn(function() asyncoro.receive() end)\n"
+    "    asyncoro.monitor(watched)\n"
+    "    watched:terminate()\n"
+    "    assert(asyncoro.is_exit(asyncoro.receive(0.01)))\n"
+    "    local queue = asyncoro.queue(2)\n"
+    "    asyncoro.group(function(g)\n"
+    "        g:spawn(function() for i = 1, 5 do queue:put(i) end end)\n"
+    "        g:spawn(function() for i = 1, 5 do queue:get() end end)\n"
+    "    end)\n"
+    "    asyncoro.shield(function() asyncoro.yield() end)\n"
+    "end)\n";
+
+static int
+open_all(lua_State *L)
+{
+    luaL_openlibs(L);
+    acl_embedded_preload(L);
+    luaL_requiref(L, "asyncoro.core", luaopen_asyncoro_core, 0);
+    lua_pop(L, 1);
+    if (luaL_dostring(L, load_all) != LUA_OK) return lua_error(L);
+    return 0;
+}
+
+static int
+run_all(lua_State *L)
+{
+    if (luaL_dostring(L, scenario) != LUA_OK) return lua_error(L);
+    return 0;
+}
+
+static void
+ignore_warning(void *ud, const char *message, int continued)
+{
+    (void)ud, (void)message, (void)continued;
+}
+
+/* One try in a new state; allocations fail from `after` on while `what` runs. Returns whether none
+ * of them had to. */
+static bool
+try(lua_CFunction what, long after, long count)
+{
+    bool through = false;
+    lua_State *L;
+
+    lua_bytes = 0;
+    if (what == open_all) arm(after, count);
+    L = lua_newstate(allocate, &lua_bytes);
+    if (L != NULL) {
+        lua_setwarnf(L, ignore_warning, NULL);
+        lua_pushcfunction(L, open_all);
+        int status = lua_pcall(L, 0, 0, 0);
+        CHECK(status == LUA_OK || what == open_all);
+        if (what != open_all) {
+            lua_settop(L, 0);
+            lua_pushcfunction(L, what);
+            arm(after, count);
+            status = lua_pcall(L, 0, 0, 0);
+        }
+        through = atomic_load(&failures) == count;
+        disarm();
+        if (through && status != LUA_OK) fprintf(stderr, "%s\n", lua_tostring(L, -1));
+        CHECK(!through || status == LUA_OK);
+        lua_close(L);
+    }
+    disarm();
+    CHECK(lua_bytes == 0);
+    return through;
+}
+
+static void
+fail_each(const char *name, lua_CFunction what, long count, long step)
+{
+    long n = 0;
+
+    while (!try(what, n, count))
+        n += step;
+    CHECK(n > 100); /* the wrappers are in force */
+    printf("# %s: %ld allocations, %s\n", name, n, count > 2 ? "all failing" : "two failing");
+}
+
+int
+main(void)
+{
+    /* What goes wrong is said on stderr by the engine, here thousands of times. */
+    CHECK(freopen("/dev/null", "w", stderr) != NULL || true);
+    fail_each("scenario", run_all, 2, 1);
+    fail_each("scenario", run_all, 1000000, 1);
+    fail_each("opening", open_all, 2, 17);
+    fail_each("opening", open_all, 1000000, 17);
+    return 0;
+}
