@@ -25,6 +25,7 @@
 #include "core/engine/mailbox.h"
 #include "core/engine/scope.h"
 #include "core/engine/task.h"
+#include "core/engine/watchdog.h"
 
 typedef struct acl_engine acl_engine;
 
@@ -100,9 +101,17 @@ struct acl_engine {
                            loop */
     volatile sig_atomic_t interrupted; /* the number of a signal to act on, set by a handler */
     size_t failures;                   /* errors that nobody observed, reported */
+    aco_watchdog watchdog;             /* leash.c, with all that follows here */
+    int leash_ref;
+    bool leash_hard; /* every instruction of the running coro raises */
+    bool slice_over;
+    aco_time slice_end; /* of the running coro, when it has a time slice */
+    lua_Hook user_hook; /* of the thread that our hook is on */
+    int user_hook_mask, user_hook_count;
     struct acl_program program;
     void (*on_error)(void *arg, const char *text); /* of the embedder; NULL: stderr */
     void *on_error_arg;
+    struct acl_reach *reach; /* its seat among the engines of its process (reach.h) */
 };
 
 /* engine.c */

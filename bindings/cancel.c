@@ -155,7 +155,10 @@ acl_cancel_unwound(lua_State *L, acl_coro *c)
         aco_scope *scope = c->task.scope;
         bool root = scope->outer == NULL && (c->flags & ACL_ROOTED);
         aco_scope_leave(&e->loop, scope);
-        if (root) free(scope);
+        if (root)
+            free(scope);
+        else /* of a body that nothing unwound */
+            ACO_CONTAINER_OF(scope, cancel, scope)->entered = false;
     }
     c->flags &= (uint16_t) ~(ACL_ROOTED | ACL_SWAPPING);
     if (!swap) return false;
@@ -449,5 +452,10 @@ acl_open_cancel(lua_State *L, acl_engine *e)
     cancel_new(L, ACO_ECANCELED);
     e->swap_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     acl_setmethods(L, e, cancel_methods);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, e->meta_ref);
+    lua_getfield(L, -1, "__index");
+    lua_getfield(L, -1, "close");
+    lua_setfield(L, -3, "__close");
+    lua_pop(L, 2);
     acl_setfuncs(L, e, cancel_funcs);
 }

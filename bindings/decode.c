@@ -196,6 +196,24 @@ decode_name(decoder *dec)
     return ACO_OK;
 }
 
+/* Call a function of the shipper with the n values on top; one result. What it refuses is said. */
+static int
+ship(decoder *dec, const char *what, int n)
+{
+    lua_State *L = dec->L;
+
+    luaL_checkstack(L, 6, NULL);
+    if (!acl_codec_shipper(L, what)) return fail(dec, "code, which cannot be loaded here");
+    lua_insert(L, -1 - n);
+    if (lua_pcall(L, n, 2, 0) != LUA_OK) {
+        lua_pushfstring(L, "malformed message: %s", luaL_tolstring(L, -1, NULL));
+        return ACO_EPROTOCOL;
+    }
+    if (lua_isnil(L, -2)) return ACO_EPROTOCOL; /* its message is on top */
+    lua_pop(L, 1);
+    return ACO_OK;
+}
+
 /* Replace the name on top by its class, a nil when there is none. */
 static int
 class_find(lua_State *L)
@@ -229,9 +247,10 @@ decode_instance_here(decoder *dec, lua_Integer number)
     int class = lua_gettop(L);
     lua_pushvalue(L, -1); /* the name stays, below */
     if (class_find(L) != LUA_TTABLE) {
-        lua_pushfstring(L, "the class %s is not known here: asyncoro.class defines it",
-                        lua_tostring(L, class));
-        return ACO_EPROTOCOL;
+        lua_pop(L, 1);
+        lua_pushvalue(L, class);
+        err = ship(dec, "known_class", 1);
+        if (err != ACO_OK) return err;
     }
     lua_getfield(L, class + 1, "__decode");
     if (lua_isfunction(L, -1)) {
@@ -254,24 +273,6 @@ decode_instance_here(decoder *dec, lua_Integer number)
 
 /* Code -------------------------------------------------------------------------------------------
  */
-
-/* Call a function of the shipper with the n values on top; one result. What it refuses is said. */
-static int
-ship(decoder *dec, const char *what, int n)
-{
-    lua_State *L = dec->L;
-
-    luaL_checkstack(L, 6, NULL);
-    if (!acl_codec_shipper(L, what)) return fail(dec, "code, which cannot be loaded here");
-    lua_insert(L, -1 - n);
-    if (lua_pcall(L, n, 2, 0) != LUA_OK) {
-        lua_pushfstring(L, "malformed message: %s", luaL_tolstring(L, -1, NULL));
-        return ACO_EPROTOCOL;
-    }
-    if (lua_isnil(L, -2)) return ACO_EPROTOCOL; /* its message is on top */
-    lua_pop(L, 1);
-    return ACO_OK;
-}
 
 static int
 decode_function(decoder *dec, lua_Integer number)

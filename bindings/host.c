@@ -99,6 +99,10 @@ acl_host_run(lua_State *L, int nargs)
     int end = ACL_PROGRAM_FAILED;
 
     acl_program_start(L, e, nargs);
+    acl_extras(L, -1);
+    lua_pushliteral(L, "main");
+    lua_setfield(L, -2, "name");
+    lua_pop(L, 1);
     sigemptyset(&act.sa_mask);
     sigaction(SIGINT, &act, &old_int);
     sigaction(SIGTERM, &act, &old_term);

@@ -30,6 +30,9 @@ void acl_leash_interrupt(acl_engine *e);
 /** The scopes of the running coro have changed: watch for the nearest deadline. [-] */
 void acl_leash_deadline(acl_engine *e);
 
+/** A coro is about to run that has scopes, a time slice, or something pending. */
+void acl_leash_turn(lua_State *L, acl_engine *e, acl_coro *c);
+
 /** Give the coro whose handle is at `handle` a time slice. */
 void acl_leash_slice(lua_State *L, acl_engine *e, acl_coro *c, int handle, double seconds);
 

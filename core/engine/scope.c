@@ -121,3 +121,13 @@ aco_scope_expire(aco_loop *loop, aco_scope *scope)
         scope_update(loop, scope->task);
     }
 }
+
+void
+aco_scopes_expire(aco_loop *loop, aco_task *task, aco_time now)
+{
+    for (aco_scope *s = task->scope; s != NULL; s = s->outer) {
+        if (s->timer.place == 0 || aco_timer_deadline(&loop->timers, &s->timer) > now) continue;
+        aco_timer_stop(&loop->timers, &s->timer);
+        aco_scope_expire(loop, s);
+    }
+}

@@ -50,6 +50,9 @@ void aco_scope_raised(aco_loop *loop, aco_scope *scope);
 /** The earliest deadline or end of grace of the task's scopes, ACO_NEVER for none. */
 aco_time aco_scope_deadline(const aco_loop *loop, const aco_task *task);
 
+/** Expire the scopes of this task whose timers are due at `now`. */
+void aco_scopes_expire(aco_loop *loop, aco_task *task, aco_time now);
+
 /** A scope's timer is due. */
 void aco_scope_expire(aco_loop *loop, aco_scope *scope);
 

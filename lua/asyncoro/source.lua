@@ -424,7 +424,16 @@ end
 -- The modules as they are before anything is patched.
 note_modules()
 
+-- The class of an instance that has come. A class of ours is defined by its module.
+local function known_class(name)
+    if name:find "^asyncoro%." then pcall(require, name) end
+    local class <const> = core.class_of(name)
+    if class then return class end
+    return nil, ("the class %s is not known here: asyncoro.class defines it"):format(name)
+end
+
 core.set_shipper {
+    known_class = known_class,
     named = named, describe = describe, load = load_function, link = link, find = find,
     class = function(name) return require "asyncoro.class" (name) end,
 }

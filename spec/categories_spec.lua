@@ -1,0 +1,102 @@
+-- SPDX-License-Identifier: MIT
+local asyncoro = require "asyncoro"
+local run = require("spec.helper").run
+
+describe("categories", function()
+    it("without functions receive every message at once", function()
+        run(function()
+            local categories = asyncoro.categories()
+            local me = asyncoro.current()
+            me:send(1)
+            me:send(nil)
+            assert.equal(1, categories:receive())
+            assert.is_nil(categories:receive(nil, 0, "alarm"))
+            assert.equal("alarm", categories:receive(nil, 0, "alarm"))
+            assert.equal("timeout", select(3, categories:receive(nil, 0.001)))
+        end)
+    end)
+
+    it("give messages by category, each in order, the others kept", function()
+        run(function()
+            local categories = asyncoro.categories()
+            local me = asyncoro.current()
+            categories:add(function(m) return type(m) == "number" and "numbers" or nil end)
+            for _, m in ipairs { 1, "a", 2, "b", 3 } do me:send(m) end
+            assert.equal("a", categories:receive())
+            assert.equal(1, categories:receive "numbers")
+            assert.equal(2, categories:receive "numbers")
+            assert.equal("b", categories:receive())
+            assert.equal(3, categories:receive "numbers")
+            assert.equal("timeout", select(3, categories:receive("numbers", 0)))
+        end)
+    end)
+
+    it("ask the function that was added last first", function()
+        run(function()
+            local categories = asyncoro.categories()
+            local function first() return "first" end
+            local function last(m) return m == 1 and "last" or nil end
+            categories:add(first)
+            categories:add(last)
+            asyncoro.current():send(1)
+            asyncoro.current():send(2)
+            assert.equal(1, categories:receive("last", 0))
+            assert.equal(2, categories:receive("first", 0))
+            assert.is_true(categories:remove(last))
+            assert.is_false(categories:remove(last))
+            asyncoro.current():send(1)
+            assert.equal(1, categories:receive("first", 0))
+        end)
+    end)
+
+    it("count the time-out once, whatever comes meanwhile", function()
+        run(function()
+            local categories = asyncoro.categories()
+            local me = asyncoro.current()
+            categories:add(function() return "noise" end)
+            local noise <close> = asyncoro.spawn({ daemon = true }, function()
+                while true do
+                    me:send "noise"
+                    asyncoro.sleep(0.0005)
+                end
+            end)
+            local start = asyncoro.now()
+            assert.equal("timeout", select(3, categories:receive("signal", 0.01)))
+            assert.is_true(asyncoro.now() - start < 5)
+        end)
+    end)
+
+    it("keep replies, and the message of a function that fails", function()
+        run(function()
+            local server = asyncoro.spawn(function()
+                local categories = asyncoro.categories()
+                categories:add(function(m) return m == "ask" and "asked" or nil end)
+                categories:receive()
+                local _, reply = categories:receive "asked"
+                reply "answer"
+                categories:add(function() error "bad function" end)
+                local ok, message = pcall(categories.receive, categories, "asked")
+                return ok, message, categories:receive()
+            end)
+            assert.equal("answer", (function()
+                asyncoro.spawn(function() asyncoro.yield() server:send "plain" end)
+                return server:call "ask"
+            end)())
+            server:send "precious"
+            local _, ok, message, kept = server:finish()
+            assert.is_false(ok)
+            assert.matches("bad function", message)
+            assert.equal("precious", kept)
+        end)
+    end)
+
+    it("belong to their coro", function()
+        run(function()
+            local categories = asyncoro.categories()
+            local other = asyncoro.spawn(function() categories:receive() end)
+            assert.matches("another coro", select(2, other:finish()))
+            assert.error_matches(function() categories:add(1) end, "a function expected")
+        end)
+        assert.error_matches(function() asyncoro.categories() end, "only a coro")
+    end)
+end)
