@@ -3,6 +3,7 @@
 #include "bindings/coro.h"
 #include "bindings/cancel.h"
 #include "bindings/engine.h"
+#include "bindings/reach.h"
 
 #include <string.h>
 
@@ -23,22 +24,40 @@ acl_coro_check(lua_State *L, int idx)
     return c;
 }
 
+/* The outermost function of a thread that has any; each probe walks the levels, so as few as can be. */
+static int
+last_level(lua_State *co)
+{
+    lua_Debug ar;
+    int in = 0, out = 1; /* a level that there is, and one that there is not */
+
+    while (lua_getstack(co, out, &ar)) {
+        in = out;
+        out *= 2;
+    }
+    while (out - in > 1) {
+        int middle = in + (out - in) / 2;
+        if (lua_getstack(co, middle, &ar))
+            in = middle;
+        else
+            out = middle;
+    }
+    return in;
+}
+
 /* The handle from the bottom of its thread's stack: as argument of acl_base, running or about to
- * run. */
+ * run, or not even called for lack of memory. */
 static void
 handle_find(lua_State *L, acl_coro *c)
 {
     lua_Debug ar;
-    int level = 0;
 
-    if (!(c->flags & ACL_STARTED)) {
+    if (!(c->flags & ACL_STARTED) || !lua_getstack(c->co, 0, &ar)) {
         lua_pushvalue(c->co, 2);
         lua_xmove(c->co, L, 1);
         return;
     }
-    while (lua_getstack(c->co, level, &ar))
-        level++;
-    lua_getstack(c->co, level - 1, &ar);
+    lua_getstack(c->co, last_level(c->co), &ar);
     lua_getlocal(c->co, &ar, 1);
     lua_xmove(c->co, L, 1);
 }
@@ -203,6 +222,10 @@ coro_set_daemon(lua_State *L)
     bool flag = lua_isnoneornil(L, 2) || lua_toboolean(L, 2);
 
     if (c->flags & ACL_ENDED) return acl_fail(L, ACO_ENOTFOUND, "set_daemon: the coro has ended");
+    if ((c->flags & ACL_MAIN) && acl_isolate_set_daemon(e, flag)) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
     if (flag != ((c->flags & ACL_DAEMON) != 0)) {
         c->flags ^= ACL_DAEMON;
         e->daemons = flag ? e->daemons + 1 : e->daemons - 1;

@@ -337,22 +337,16 @@ fields_copy(lua_State *L, int source, int target)
     }
 }
 
-/* Our `require`, made by the Lua file of that name; nil where there is none to replace. */
+/* Our `require`, from the Lua file of that name; where there is none, or no Lua file can be loaded,
+ * all stays as it is. */
 static void
 patch_require(lua_State *L, bool on)
 {
-    lua_pushglobaltable(L);
-    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    if (lua_getfield(L, -2, "require") == LUA_TFUNCTION &&
-        lua_getfield(L, -2, "asyncoro") == LUA_TTABLE) {
-        lua_pushvalue(L, -2);
-        lua_pushliteral(L, "asyncoro.require");
-        lua_call(L, 1, 1);
-        lua_getfield(L, -1, on ? "waiting" : "original");
-        lua_setfield(L, -6, "require");
-        lua_pop(L, 1);
-    }
-    lua_settop(L, lua_gettop(L) - (lua_type(L, -1) == LUA_TTABLE ? 4 : 3));
+    if (lua_getglobal(L, "require") != LUA_TFUNCTION) return;
+    lua_pushliteral(L, "asyncoro.require");
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK) return;
+    lua_getfield(L, -1, on ? "waiting" : "original");
+    lua_setglobal(L, "require");
 }
 
 void

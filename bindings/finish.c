@@ -10,6 +10,8 @@
 #include "bindings/engine.h"
 #include "bindings/remote.h"
 
+#include <string.h>
+
 #include "core/base/clock.h"
 
 void
@@ -51,6 +53,19 @@ acl_outcome_fail(lua_State *L, int handle)
     lua_pop(L, 1);
 }
 
+/* The last level of a traceback, on top, is the engine's own acl_base: nobody wants to see it. */
+static void
+drop_base_level(lua_State *L)
+{
+    static const char base[] = "\n\t[C]: in ?";
+    size_t size;
+    const char *trace = lua_tolstring(L, -1, &size);
+
+    if (size < sizeof base || strcmp(trace + size - (sizeof base - 1), base) != 0) return;
+    lua_pushlstring(L, trace, size - (sizeof base - 1));
+    lua_replace(L, -2);
+}
+
 int
 acl_traceback(lua_State *L)
 {
@@ -64,6 +79,7 @@ acl_traceback(lua_State *L)
         return lua_settop(L, 1), 1; /* raised again by a scope: where it came from is known */
     lua_settop(L, 3);
     luaL_traceback(L, L, NULL, 1);
+    drop_base_level(L);
     lua_setfield(L, 3, "trace");
     lua_pushvalue(L, 1);
     lua_setfield(L, 3, "trace_of");
@@ -180,9 +196,8 @@ coro_finish(lua_State *L)
 /* The metatable of exit messages has its address as key. */
 static const char exit_key = 0;
 
-/* Push the exit message of an ended coro. */
-static void
-exit_push(lua_State *L, acl_engine *e, acl_coro *c, int handle)
+void
+acl_exit_push(lua_State *L, acl_engine *e, acl_coro *c, int handle)
 {
     lua_createtable(L, 0, 5);
     lua_pushvalue(L, handle);
@@ -238,17 +253,16 @@ monitors_tell(lua_State *L, acl_engine *e, acl_coro *c, int handle)
     lua_pushnil(L);
     lua_setfield(L, monitors - 1, "monitors");
     for (lua_Integer i = 1; lua_rawgeti(L, monitors, i) != LUA_TNIL; i++) {
-        exit_push(L, e, c, handle);
+        acl_exit_push(L, e, c, handle);
         exit_give(L, e, lua_gettop(L) - 1);
         lua_pop(L, 1);
     }
     lua_settop(L, monitors - 2);
 }
 
-static void
-unobserved_add(lua_State *L, acl_engine *e, acl_coro *c, int handle)
+void
+acl_unobserved_add(lua_State *L, acl_engine *e, int handle)
 {
-    c->flags |= ACL_UNOBSERVED;
     if (e->unobserved++ == 0) e->unobserved_since = aco_now();
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->unobserved_ref);
     lua_pushvalue(L, handle);
@@ -275,10 +289,15 @@ acl_coro_ended(lua_State *L, acl_engine *e, acl_coro *c)
     c->task.pending = 0;
     acl_mailbox_drop(L, e, c);
     aco_task_done(&e->loop, &c->task);
-    if (c->flags & ACL_FAILED && c->flags & ACL_MAIN) e->program.failed = true;
-    else if (c->flags & ACL_FAILED && !watched) unobserved_add(L, e, c, handle);
-    if (c->flags & ACL_MONITORED) monitors_tell(L, e, c, handle);
     if (c->flags & (ACL_NAMED | ACL_EXPORTED)) acl_remote_ended(L, e, c, handle);
+    if (c->flags & ACL_FAILED && !watched) watched = acl_remote_observed(L, c, handle);
+    if (c->flags & ACL_FAILED && c->flags & ACL_MAIN) {
+        e->program.failed = true;
+    } else if (c->flags & ACL_FAILED && !watched) {
+        c->flags |= ACL_UNOBSERVED;
+        acl_unobserved_add(L, e, handle);
+    }
+    if (c->flags & ACL_MONITORED) monitors_tell(L, e, c, handle);
 }
 
 /* Add the handle at `monitor` to the monitors of the coro whose handle is at `handle`. */
@@ -303,15 +322,14 @@ monitor_add(lua_State *L, acl_coro *c, int handle, int monitor)
     c->flags |= ACL_MONITORED;
 }
 
-/* monitor(observed, monitor): the handles are at 1 and 2. */
-static int
-monitor(lua_State *L)
+int
+acl_monitor_local(lua_State *L)
 {
     acl_engine *e = acl_self(L);
     acl_coro *c = acl_coro_check(L, 1);
 
     if (c->flags & ACL_ENDED) {
-        exit_push(L, e, c, 1);
+        acl_exit_push(L, e, c, 1);
         observed(L, e, c, 1);
         exit_give(L, e, 2);
     } else {
@@ -336,10 +354,10 @@ acl_monitor(lua_State *L)
     acl_engine *e = acl_self(L);
 
     if (e->current == NULL) return luaL_error(L, "monitor: only a coro can be a monitor");
-    acl_coro_check(L, 1);
+    luaL_checkany(L, 1);
     lua_settop(L, 1);
     acl_coro_push(L, e, e->current);
-    return monitor(L);
+    return acl_coro_test(L, 1) != NULL ? acl_monitor_local(L) : acl_remote_monitor(L, e, 1, 2);
 }
 
 /*** Make this coro a monitor of another: when that one ends, an exit message comes into its
@@ -357,11 +375,12 @@ coro_monitor(lua_State *L)
 {
     acl_coro *c = acl_coro_check(L, 1);
 
-    acl_coro_check(L, 2);
+    luaL_checkany(L, 2);
     lua_settop(L, 2);
+    if (acl_coro_test(L, 2) == NULL) return acl_remote_monitor(L, acl_self(L), 2, 1);
     if (c->flags & ACL_ENDED) return acl_fail(L, ACO_ENOTFOUND, "monitor: the monitor has ended");
     lua_insert(L, 1);
-    return monitor(L);
+    return acl_monitor_local(L);
 }
 
 static int

@@ -88,18 +88,21 @@ program_deadlock(lua_State *L, acl_engine *e)
 
 /* SIGINT or SIGTERM came (the host only): the function of on_interrupt takes an interrupt, else all
  * is cancelled. */
-static void
-program_signal(lua_State *L, acl_engine *e)
+void
+acl_program_interrupt(lua_State *L, acl_engine *e)
 {
     int number = e->interrupted;
 
     e->interrupted = 0;
     if (e->on_interrupt_ref != 0 && number == SIGINT) {
+        acl_coro *current = e->current;
+        e->current = NULL; /* it may terminate the running coro, which must not raise in here */
         lua_rawgeti(L, LUA_REGISTRYINDEX, e->on_interrupt_ref);
         if (lua_pcall(L, 0, 0, 0) != LUA_OK) {
             acl_warn(L, "on_interrupt", -1);
             lua_pop(L, 1);
         }
+        e->current = current;
         return;
     }
     if (e->program.end == ACL_PROGRAM_OK) e->program.end = 128 + number;
@@ -110,7 +113,7 @@ program_signal(lua_State *L, acl_engine *e)
 static bool
 program_goes_on(lua_State *L, acl_engine *e)
 {
-    if (e->interrupted) program_signal(L, e);
+    if (e->interrupted) acl_program_interrupt(L, e);
     if (e->program.failed) acl_program_cancel(L, e);
     if (e->program.stopping) {
         if (e->live == 0 && acl_isolates_alive(e, true) == 0) return program_atexit(L, e);
@@ -125,13 +128,13 @@ program_goes_on(lua_State *L, acl_engine *e)
 static bool
 program_dead(acl_engine *e)
 {
-    return !e->program.stopping && e->loop.ready == 0 && e->live > e->daemons &&
-           !e->interruptible && !aco_loop_awaits(&e->loop) && acl_isolates_alive(e, true) == 0 &&
-           !acl_remote_awaits(e);
+    if (e->program.stopping || e->loop.ready > 0 || e->interruptible) return false;
+    if (e->live == e->daemons && acl_isolates_alive(e, false) == 0) return false;
+    return !aco_loop_awaits(&e->loop) && !acl_remote_awaits(e);
 }
 
-static aco_time
-program_deadline(const acl_engine *e, aco_time deadline)
+aco_time
+acl_program_deadline(const acl_engine *e, aco_time deadline)
 {
     if (e->unobserved > 0 && e->unobserved_since + UNOBSERVED_DELAY < deadline)
         deadline = e->unobserved_since + UNOBSERVED_DELAY;
@@ -141,7 +144,7 @@ program_deadline(const acl_engine *e, aco_time deadline)
 }
 
 bool
-acl_program_step(lua_State *L, acl_engine *e, aco_time deadline)
+acl_program_turn(lua_State *L, acl_engine *e)
 {
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->turn_ref);
     if (lua_pcall(L, 0, 0, 0) != LUA_OK) lua_error(L);
@@ -149,10 +152,51 @@ acl_program_step(lua_State *L, acl_engine *e, aco_time deadline)
         acl_report_unobserved(L, e);
     if (!program_goes_on(L, e)) return false;
     if (program_dead(e)) program_deadlock(L, e);
-    acl_leash_idle(e, true);
-    aco_loop_poll(&e->loop, program_deadline(e, deadline));
-    acl_leash_idle(e, false);
     return true;
+}
+
+void
+acl_program_wait(acl_engine *e, aco_time deadline)
+{
+    acl_leash_idle(e, true);
+    aco_loop_poll(&e->loop, acl_program_deadline(e, deadline));
+    acl_leash_idle(e, false);
+}
+
+bool
+acl_program_step(lua_State *L, acl_engine *e, aco_time deadline)
+{
+    if (!acl_program_turn(L, e)) return false;
+    acl_program_wait(e, deadline);
+    return true;
+}
+
+/* In a function made by acl_setfuncs: the end of coros gives back what they had. */
+static int
+program_abandon(lua_State *L)
+{
+    acl_engine *e = acl_self(L);
+
+    while (aco_loop_pop(&e->loop) != NULL)
+        continue;
+    for (uint32_t slot = 0; slot < e->slot_count; slot++) {
+        acl_coro *c = acl_slot_coro(e, slot);
+        if (c != NULL) acl_coro_abandon(L, e, c);
+    }
+    while (aco_loop_pop(&e->loop) != NULL)
+        continue;
+    return 0;
+}
+
+void
+acl_program_abandon(lua_State *L, acl_engine *e)
+{
+    if (e->live == 0) return;
+    lua_pushlightuserdata(L, e);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, e->meta_ref);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, e->values_ref);
+    lua_pushcclosure(L, program_abandon, ACL_UPVALUES);
+    lua_call(L, 0, 0);
 }
 
 static int
@@ -259,6 +303,8 @@ acl_run(lua_State *L)
     luaL_checktype(L, function, LUA_TFUNCTION);
     if (function == 2) run_options(L, &leash, &patch);
     if (e->current != NULL) return run_in_place(L, function);
+    if (e->loop.inbox == NULL)
+        return luaL_error(L, "run: the engine of this Lua state has been closed");
     if (e->in_run)
         return luaL_error(
             L, "run: a program is running already, and this code is in none of its coros");
