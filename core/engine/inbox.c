@@ -2,8 +2,10 @@
 #include "core/engine/inbox.h"
 #include "core/base/error.h"
 #include "core/engine/mailbox.h"
+#include "core/engine/process.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -13,6 +15,8 @@
 struct aco_inbox {
     atomic_uint refs;
     atomic_bool sleeping; /* the engine is about to block, or blocks, in its poll */
+    atomic_bool filled;   /* there may be something to take */
+    atomic_bool kicked;   /* its next poll shall not block, although nothing was posted */
     int fd;               /* eventfd, non-blocking */
     pthread_mutex_t lock; /* guards what follows */
     aco_post *head, *tail;
@@ -32,6 +36,8 @@ aco_inbox_new(void)
     }
     atomic_init(&inbox->refs, 1);
     atomic_init(&inbox->sleeping, false);
+    atomic_init(&inbox->filled, false);
+    atomic_init(&inbox->kicked, false);
     pthread_mutex_init(&inbox->lock, NULL);
     return inbox;
 }
@@ -56,13 +62,17 @@ aco_inbox_unref(aco_inbox *inbox)
 void
 aco_post_free(aco_post *post)
 {
-    if (post->kind == ACO_POST_MAIL) aco_mailbox_unref(post->object);
-    if (post->msg != NULL) aco_msg_unref(post->msg);
+    if (post->kind == ACO_POST_MAIL)
+        aco_mailbox_unref(post->object);
+    else if (post->kind >= ACO_POST_EXIT && post->kind <= ACO_POST_REQUEST)
+        aco_export_unref(post->object);
+    aco_inbox_unref(post->from);
+    aco_msg_unref(post->msg);
     free(post);
 }
 
-void
-aco_inbox_wake(aco_inbox *inbox)
+static void
+inbox_ring(aco_inbox *inbox)
 {
     uint64_t one = 1;
 
@@ -70,6 +80,13 @@ aco_inbox_wake(aco_inbox *inbox)
     while (write(inbox->fd, &one, sizeof one) < 0 &&
            errno == EINTR) /* EAGAIN: it is awake already */
         continue;
+}
+
+void
+aco_inbox_wake(aco_inbox *inbox)
+{
+    atomic_store(&inbox->kicked, true);
+    inbox_ring(inbox);
 }
 
 int
@@ -84,13 +101,14 @@ aco_inbox_post(aco_inbox *inbox, aco_post *post)
         else
             inbox->tail->next = post;
         inbox->tail = post;
+        atomic_store(&inbox->filled, true);
     }
     pthread_mutex_unlock(&inbox->lock);
     if (closed) {
         aco_post_free(post);
         return ACO_ECLOSED;
     }
-    aco_inbox_wake(inbox);
+    inbox_ring(inbox);
     return ACO_OK;
 }
 
@@ -107,11 +125,19 @@ aco_inbox_signal(aco_inbox *inbox, enum aco_post_kind kind, uint64_t task, uint6
 aco_post *
 aco_inbox_take(aco_inbox *inbox)
 {
+    if (!atomic_load(&inbox->filled)) return NULL;
     pthread_mutex_lock(&inbox->lock);
     aco_post *all = inbox->head;
     inbox->head = inbox->tail = NULL;
+    atomic_store(&inbox->filled, false);
     pthread_mutex_unlock(&inbox->lock);
     return all;
+}
+
+bool
+aco_inbox_empty(aco_inbox *inbox)
+{
+    return !atomic_load(&inbox->filled);
 }
 
 bool
@@ -121,6 +147,7 @@ aco_inbox_sleep(aco_inbox *inbox)
     pthread_mutex_lock(&inbox->lock);
     bool empty = inbox->head == NULL;
     pthread_mutex_unlock(&inbox->lock);
+    if (atomic_exchange(&inbox->kicked, false)) empty = false;
     if (!empty) atomic_store(&inbox->sleeping, false);
     return empty;
 }
@@ -129,6 +156,7 @@ void
 aco_inbox_awake(aco_inbox *inbox)
 {
     atomic_store(&inbox->sleeping, false);
+    atomic_exchange(&inbox->kicked, false); /* whoever kicked before this wanted no more */
 }
 
 void
@@ -157,4 +185,15 @@ aco_inbox_drain(aco_inbox *inbox)
 
     while (read(inbox->fd, &count, sizeof count) > 0)
         continue;
+}
+
+int
+aco_inbox_after_fork(aco_inbox *inbox)
+{
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+
+    if (fd < 0) return ACO_ESYSTEM;
+    int moved = dup3(fd, inbox->fd, O_CLOEXEC);
+    close(fd);
+    return moved < 0 ? ACO_ESYSTEM : ACO_OK;
 }

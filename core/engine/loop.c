@@ -3,13 +3,24 @@
 #include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/engine/scope.h"
+#include "core/engine/watch.h"
 
 #include <event2/event.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+
+/* The host's base shall call the drain; not while it runs, when it looks itself at what is left. */
+static void
+loop_due(aco_loop *loop)
+{
+    if (loop->due) return;
+    loop->due = true;
+    event_active(loop->timer_event, EV_TIMEOUT, 1);
+}
 
 /* The wake descriptor only ends a poll: what was posted is taken by the loop's owner. */
 static void
@@ -20,15 +31,24 @@ loop_on_wake(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     aco_inbox_drain(loop->inbox);
+    if (loop->drain != NULL) loop_due(loop);
 }
 
-/* Ends a poll at the earliest deadline; due timers are taken out afterwards. */
+static void loop_expire(aco_loop *loop);
+
+/* Ends a poll at the earliest deadline; due timers are taken out afterwards. On a host's base it is the
+ * drain, after which the loop may be gone. */
 static void
 loop_on_timer(evutil_socket_t fd, short what, void *arg)
 {
+    aco_loop *loop = arg;
+
     (void)fd;
     (void)what;
-    (void)arg;
+    if (loop->drain == NULL) return;
+    loop->due = true;
+    loop_expire(loop);
+    loop->drain(loop->drain_arg);
 }
 
 static struct event_base *
@@ -50,8 +70,18 @@ loop_events(aco_loop *loop)
     loop->wake_event =
         event_new(loop->base, aco_inbox_fd(loop->inbox), EV_READ | EV_PERSIST, loop_on_wake, loop);
     loop->timer_event = event_new(loop->base, -1, 0, loop_on_timer, loop);
-    if (loop->wake_event == NULL || loop->timer_event == NULL) return ACO_ENOMEM;
-    return event_add(loop->wake_event, NULL) == 0 ? ACO_OK : ACO_ESYSTEM;
+    return loop->wake_event != NULL && loop->timer_event != NULL ? ACO_OK : ACO_ENOMEM;
+}
+
+/* From now on posts end a poll of the base. Not from the first day: a host's base may end while there is
+ * nothing to run. */
+static int
+loop_listen(aco_loop *loop)
+{
+    if (loop->listens) return ACO_OK;
+    if (event_add(loop->wake_event, NULL) != 0) return ACO_ESYSTEM;
+    loop->listens = true;
+    return ACO_OK;
 }
 
 int
@@ -61,22 +91,39 @@ aco_loop_init(aco_loop *loop, struct event_base *base)
     loop->mirror = loop->mirror_timer = -1;
     loop->grace = ACO_GRACE;
     aco_timers_init(&loop->timers);
+    aco_list_init(&loop->watching);
     loop->own_base = base == NULL;
     loop->base = base != NULL ? base : base_new();
     if (loop->base == NULL) return ACO_ENOMEM;
     loop->inbox = aco_inbox_new();
     int err = loop->inbox != NULL ? loop_events(loop) : ACO_ESYSTEM;
+    if (err == ACO_OK && loop->own_base) err = loop_listen(loop);
     if (err != ACO_OK) aco_loop_fini(loop);
     return err;
+}
+
+/* The set goes first: it may be a parent process's too, whose interests a removal would take out. */
+static void
+loop_mirror_close(aco_loop *loop)
+{
+    if (loop->mirror >= 0) close(loop->mirror);
+    if (loop->mirror_timer >= 0) close(loop->mirror_timer);
+    loop->mirror = loop->mirror_timer = -1;
+    for (aco_link *l = loop->watching.next; l != &loop->watching; l = l->next) {
+        aco_watch *watch = ACO_CONTAINER_OF(l, aco_watch, link);
+        if (watch->mirrored >= 0) close(watch->mirrored);
+        watch->mirrored = -1;
+    }
 }
 
 void
 aco_loop_fini(aco_loop *loop)
 {
+    while (loop->watching.next != NULL && !aco_list_empty(&loop->watching))
+        aco_watch_stop(ACO_CONTAINER_OF(loop->watching.next, aco_watch, link));
+    loop_mirror_close(loop);
     if (loop->wake_event != NULL) event_free(loop->wake_event);
     if (loop->timer_event != NULL) event_free(loop->timer_event);
-    if (loop->mirror_timer >= 0) close(loop->mirror_timer);
-    if (loop->mirror >= 0) close(loop->mirror);
     if (loop->inbox != NULL) {
         aco_inbox_close(loop->inbox);
         aco_inbox_unref(loop->inbox);
@@ -84,6 +131,7 @@ aco_loop_fini(aco_loop *loop)
     if (loop->own_base && loop->base != NULL) event_base_free(loop->base);
     aco_timers_fini(&loop->timers);
     memset(loop, 0, sizeof *loop);
+    aco_list_init(&loop->watching);
     loop->mirror = loop->mirror_timer = -1;
 }
 
@@ -91,10 +139,12 @@ void
 aco_loop_push(aco_loop *loop, aco_task *task)
 {
     task->next = NULL;
-    if (loop->head == NULL)
+    if (loop->head == NULL) {
         loop->head = task;
-    else
+        if (ACO_UNLIKELY(loop->drain != NULL)) loop_due(loop);
+    } else {
         loop->tail->next = task;
+    }
     loop->tail = task;
     loop->ready++;
 }
@@ -114,19 +164,34 @@ loop_expire(aco_loop *loop)
     }
 }
 
+/* Let the timer event fire in `left` nanoseconds. */
+static void
+loop_set_timer(aco_loop *loop, aco_time left)
+{
+    left = left > 0 ? left + 999 : 0; /* libevent counts microseconds: never wake early */
+    struct timeval tv = {.tv_sec = left / ACO_SECOND, .tv_usec = left % ACO_SECOND / 1000};
+    event_add(loop->timer_event, &tv);
+}
+
+static aco_time
+loop_deadline(const aco_loop *loop, aco_time deadline)
+{
+    aco_time next = aco_timers_next(&loop->timers);
+
+    return next < deadline ? next : deadline;
+}
+
 static void
 loop_block(aco_loop *loop, aco_time deadline)
 {
-    if (aco_timers_next(&loop->timers) < deadline) deadline = aco_timers_next(&loop->timers);
+    deadline = loop_deadline(loop, deadline);
     if (deadline != ACO_NEVER) {
         aco_time left = deadline - aco_now();
         if (left <= 0) {
             event_base_loop(loop->base, EVLOOP_NONBLOCK);
             return;
         }
-        left += 999; /* libevent counts microseconds: never wake early */
-        struct timeval tv = {.tv_sec = left / ACO_SECOND, .tv_usec = left % ACO_SECOND / 1000};
-        event_add(loop->timer_event, &tv);
+        loop_set_timer(loop, left);
     }
     if (aco_inbox_sleep(loop->inbox)) {
         event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
@@ -139,12 +204,67 @@ void
 aco_loop_poll(aco_loop *loop, aco_time deadline)
 {
     loop_expire(loop);
+    if (ACO_UNLIKELY(!loop->listens && loop_listen(loop) != ACO_OK)) return;
     if (loop->ready > 0) {
-        if (loop->own_base) event_base_loop(loop->base, EVLOOP_NONBLOCK);
+        event_base_loop(loop->base, EVLOOP_NONBLOCK);
         return;
     }
     loop_block(loop, deadline);
     loop_expire(loop);
+}
+
+void
+aco_loop_settle(aco_loop *loop, aco_time deadline)
+{
+    loop_expire(loop);
+    if (loop->ready > 0 || !aco_inbox_sleep(loop->inbox)) return;
+    deadline = loop_deadline(loop, deadline);
+    aco_time left = deadline == ACO_NEVER ? 0 : deadline - aco_now();
+    if (left < 0) left = 0;
+    struct timespec ts = {.tv_sec = left / ACO_SECOND, .tv_nsec = left % ACO_SECOND};
+    struct pollfd door = {.fd = aco_inbox_fd(loop->inbox), .events = POLLIN};
+    ppoll(&door, 1, deadline == ACO_NEVER ? NULL : &ts, NULL);
+    aco_inbox_awake(loop->inbox);
+    aco_inbox_drain(loop->inbox);
+    loop_expire(loop);
+}
+
+int
+aco_loop_attach(aco_loop *loop, void (*drain)(void *arg), void *arg)
+{
+    int err = loop_listen(loop);
+
+    if (err != ACO_OK) return err;
+    loop->drain = drain;
+    loop->drain_arg = arg;
+    aco_loop_rearm(loop, ACO_NEVER);
+    return ACO_OK;
+}
+
+void
+aco_loop_rearm(aco_loop *loop, aco_time deadline)
+{
+    loop->due = false;
+    if (loop->ready > 0 || !aco_inbox_sleep(loop->inbox)) {
+        loop_set_timer(loop, 0); /* after the base has looked at the descriptors of others */
+        return;
+    }
+    deadline = loop_deadline(loop, deadline);
+    if (deadline == ACO_NEVER)
+        event_del(loop->timer_event);
+    else
+        loop_set_timer(loop, deadline - aco_now());
+}
+
+void
+aco_loop_detach(aco_loop *loop)
+{
+    loop->drain = NULL;
+    loop->due = false;
+    event_del(loop->timer_event);
+    event_del(loop->wake_event);
+    loop->listens = false;
+    aco_inbox_awake(loop->inbox);
 }
 
 bool
@@ -175,29 +295,34 @@ aco_loop_fd(aco_loop *loop)
     }
     loop->mirror = epoll;
     loop->mirror_timer = timer;
+    for (aco_link *l = loop->watching.next; l != &loop->watching; l = l->next)
+        if (aco_watch_mirror(ACO_CONTAINER_OF(l, aco_watch, link)) != ACO_OK) {
+            loop_mirror_close(loop);
+            return -1;
+        }
     return epoll;
 }
 
 void
-aco_loop_fd_arm(aco_loop *loop)
+aco_loop_fd_arm(aco_loop *loop, aco_time deadline)
 {
     if (loop->mirror < 0) return;
-    aco_time next = loop->ready > 0 ? 1 : aco_timers_next(&loop->timers);
+    aco_time next = loop_deadline(loop, deadline);
+    /* from here on a post writes the wake descriptor; what was posted before counts as ready */
+    if (loop->ready > 0 || !aco_inbox_sleep(loop->inbox)) next = 1;
     struct itimerspec when = {.it_value.tv_sec = 0};
     if (next != ACO_NEVER) {
         when.it_value.tv_sec = next / ACO_SECOND;
         when.it_value.tv_nsec = next % ACO_SECOND;
     }
     timerfd_settime(loop->mirror_timer, TFD_TIMER_ABSTIME, &when, NULL);
-    aco_inbox_sleep(loop->inbox); /* from here on a post writes the wake descriptor */
 }
 
 int
 aco_loop_after_fork(aco_loop *loop)
 {
+    if (aco_inbox_after_fork(loop->inbox) != ACO_OK) return ACO_ESYSTEM;
     if (event_reinit(loop->base) != 0) return ACO_ESYSTEM;
-    if (loop->mirror >= 0) close(loop->mirror);
-    if (loop->mirror_timer >= 0) close(loop->mirror_timer);
-    loop->mirror = loop->mirror_timer = -1;
+    loop_mirror_close(loop);
     return ACO_OK;
 }

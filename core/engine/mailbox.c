@@ -22,7 +22,7 @@ struct aco_mailbox {
     uint32_t head, count, capacity; /* a ring; capacity is a power of two */
     aco_entry *ring;
     size_t limit, bytes;
-    aco_inbox *inbox; /* owned reference */
+    aco_inbox *inbox; /* owned reference; NULL again at the end of the task */
     waiter *waiters;  /* senders of other engines that wait for room, newest first */
 };
 
@@ -142,31 +142,86 @@ mailbox_add_waiter(aco_mailbox *mb, const aco_return *who)
     return ACO_EBUSY;
 }
 
-int
-aco_mailbox_post(aco_mailbox *mb, aco_parcel *parcel, const aco_return *who)
+/* Append a parcel and wake the owner's engine, once until it has looked. */
+static int
+mailbox_post(aco_mailbox *mb, aco_parcel *parcel, const aco_return *who, bool forced)
 {
-    aco_post *post =
-        calloc(1, sizeof *post); /* before the lock: no allocation of ours fails inside */
+    /* before the lock: no allocation of ours fails inside */
+    aco_post *post = calloc(1, sizeof *post);
     aco_entry entry = {.tag = ACO_ENTRY_PARCEL, .u.parcel = parcel};
+    aco_inbox *inbox = NULL;
 
     if (post == NULL) return ACO_ENOMEM;
     assert(mb->shared);
     entry.size = (uint32_t)aco_msg_size(parcel->msg);
     pthread_mutex_lock(&mb->lock);
+    bool was_forced = mb->forced;
+    mb->forced |= forced;
     int err = mailbox_append(mb, entry);
+    mb->forced = was_forced;
     if (err == ACO_EBUSY && who != NULL) err = mailbox_add_waiter(mb, who);
-    bool notify = err == ACO_OK && !mb->notified;
-    if (notify) mb->notified = true;
+    if (err == ACO_OK && !mb->notified) {
+        mb->notified = true;
+        inbox = aco_inbox_ref(mb->inbox);
+    }
     pthread_mutex_unlock(&mb->lock);
-    if (!notify) {
+    if (inbox == NULL) {
         free(post);
         return err;
     }
     post->kind = ACO_POST_MAIL;
     post->object = aco_mailbox_ref(mb);
-    aco_inbox_post(mb->inbox,
-                   post); /* a closed inbox: the task ends with its engine, the message with it */
+    aco_inbox_post(inbox, post); /* closed: the task ends with its engine, the message with it */
+    aco_inbox_unref(inbox);
     return ACO_OK;
+}
+
+int
+aco_mailbox_post(aco_mailbox *mb, aco_parcel *parcel, const aco_return *who)
+{
+    return mailbox_post(mb, parcel, who, false);
+}
+
+int
+aco_mailbox_post_forced(aco_mailbox *mb, aco_parcel *parcel)
+{
+    return mailbox_post(mb, parcel, NULL, true);
+}
+
+void
+aco_mailbox_forget(aco_mailbox *mb, const aco_return *who)
+{
+    waiter *gone = NULL;
+
+    pthread_mutex_lock(&mb->lock);
+    for (waiter **at = &mb->waiters; *at != NULL;) {
+        waiter *w = *at;
+        bool is_who =
+            w->who.inbox == who->inbox && w->who.task == who->task && w->who.token == who->token;
+        if (!is_who) {
+            at = &w->next;
+            continue;
+        }
+        *at = w->next;
+        w->next = gone;
+        gone = w;
+    }
+    pthread_mutex_unlock(&mb->lock);
+    while (gone != NULL) {
+        waiter *w = gone;
+        gone = w->next;
+        aco_inbox_unref(w->who.inbox);
+        free(w);
+    }
+}
+
+bool
+aco_mailbox_closed(aco_mailbox *mb)
+{
+    mailbox_lock(mb);
+    bool closed = mb->closed;
+    mailbox_unlock(mb);
+    return closed;
 }
 
 /* Tell every sender of another engine that it may try again. */
@@ -228,7 +283,10 @@ aco_mailbox_close(aco_loop *loop, aco_mailbox *mb)
     mailbox_lock(mb);
     mb->closed = true;
     waiter *woken = mailbox_take_waiters(mb);
+    aco_inbox *inbox = mb->inbox; /* who keeps a handle of the ended task keeps no descriptor */
+    mb->inbox = NULL;
     mailbox_unlock(mb);
+    if (inbox != NULL) aco_inbox_unref(inbox);
     mb->task = NULL;
     aco_waitq_wake_all(loop, &mb->space, ACO_ENOTFOUND);
     waiters_tell(woken);

@@ -60,6 +60,15 @@ bool aco_mailbox_pop(aco_loop *loop, aco_mailbox *mb, aco_entry *entry);
  * ACO_ECLOSED: the task has ended. ACO_ENOMEM. */
 ACO_MUSTUSE int aco_mailbox_post(aco_mailbox *mb, aco_parcel *parcel, const aco_return *waiter);
 
+/** Any thread, of a shared mailbox: append beyond every limit (exit messages). */
+ACO_MUSTUSE int aco_mailbox_post_forced(aco_mailbox *mb, aco_parcel *parcel);
+
+/** Any thread: `waiter` waits for room no more. */
+void aco_mailbox_forget(aco_mailbox *mb, const aco_return *waiter);
+
+/** Any thread: the task has ended. */
+bool aco_mailbox_closed(aco_mailbox *mb);
+
 /** Owner's thread, at the end of the task: refuse from now on; wake all who wait to send. What is
  * queued can still be popped. */
 void aco_mailbox_close(aco_loop *loop, aco_mailbox *mb);

@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 
 #include <event2/event.h>
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -18,17 +19,26 @@ watch_ready(evutil_socket_t fd, short what, void *arg)
 
 /* Show the interest in the mirror that the host polls; a duplicate lets reader and writer have one
  * each. */
-static int
-watch_mirror(aco_watch *watch)
+int
+aco_watch_mirror(aco_watch *watch)
 {
     struct epoll_event ev = {.events = watch->writing ? EPOLLOUT : EPOLLIN};
 
-    watch->mirrored = -1;
     if (watch->loop->mirror < 0) return ACO_OK;
-    watch->mirrored = dup(watch->fd);
+    watch->mirrored = fcntl(watch->fd, F_DUPFD_CLOEXEC, 0);
     if (watch->mirrored < 0) return ACO_ESYSTEM;
     return epoll_ctl(watch->loop->mirror, EPOLL_CTL_ADD, watch->mirrored, &ev) == 0 ? ACO_OK
                                                                                     : ACO_ESYSTEM;
+}
+
+/* Closing the duplicate alone would leave the interest in the set for as long as the original is open. */
+void
+aco_watch_unmirror(aco_watch *watch)
+{
+    if (watch->mirrored < 0) return;
+    epoll_ctl(watch->loop->mirror, EPOLL_CTL_DEL, watch->mirrored, NULL);
+    close(watch->mirrored);
+    watch->mirrored = -1;
 }
 
 int
@@ -39,7 +49,8 @@ aco_watch_start(aco_watch *watch, aco_loop *loop, int fd, bool writing)
     watch->event = event_new(loop->base, fd, writing ? EV_WRITE : EV_READ, watch_ready, watch);
     if (watch->event == NULL) return ACO_ENOMEM;
     loop->watches++;
-    int err = event_add(watch->event, NULL) == 0 ? watch_mirror(watch) : ACO_EINVALID;
+    aco_list_append(&loop->watching, &watch->link);
+    int err = event_add(watch->event, NULL) == 0 ? aco_watch_mirror(watch) : ACO_EINVALID;
     if (err != ACO_OK) aco_watch_stop(watch);
     return err;
 }
@@ -50,7 +61,7 @@ aco_watch_stop(aco_watch *watch)
     if (watch->event == NULL) return;
     event_free(watch->event);
     watch->event = NULL;
-    if (watch->mirrored >= 0) close(watch->mirrored);
-    watch->mirrored = -1;
+    aco_watch_unmirror(watch);
+    aco_link_remove(&watch->link);
     watch->loop->watches--;
 }

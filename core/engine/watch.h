@@ -9,6 +9,7 @@ struct event;
 
 /** One interest in one descriptor. The memory is the owner's, from start to stop. */
 typedef struct aco_watch {
+    aco_link link; /* in loop->watching */
     aco_loop *loop;
     struct event *event;
     aco_waitq queue;  /* the task that waits; woken with ACO_OK */
@@ -22,5 +23,9 @@ ACO_MUSTUSE int aco_watch_start(aco_watch *watch, aco_loop *loop, int fd, bool w
 
 /** Stop; harmless after the descriptor was ready, or when it was never started. */
 void aco_watch_stop(aco_watch *watch);
+
+/** For the loop: show the interest in its mirror; take it out again. ACO_ESYSTEM. */
+ACO_MUSTUSE int aco_watch_mirror(aco_watch *watch);
+void aco_watch_unmirror(aco_watch *watch);
 
 #endif

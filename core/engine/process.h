@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/* process.h -- what the engines of one process know of each other.
+ *
+ * Every engine has a seat in a process, which it holds by reference: there is no global one. The
+ * process has an identity, 128 random bits, new at each start and after each fork. A coro whose
+ * handle leaves its engine gets a record here, an aco_export, by which any thread finds its
+ * mailbox, its name, and, for a while after its end, its outcome; names that were registered lead
+ * to records.
+ *
+ * Any thread may call what is not said to belong to one. Numbers of engines and serials of coros
+ * are never used again, so a stale handle finds nothing. */
+#ifndef ACO_PROCESS_H
+#define ACO_PROCESS_H
+
+#include "core/base/buf.h"
+#include "core/base/link.h"
+#include "core/engine/inbox.h"
+#include "core/engine/mailbox.h"
+
+#include <stdatomic.h>
+
+typedef struct aco_process aco_process;
+typedef struct aco_seat aco_seat;
+
+/* Outcomes are kept for so long after the end of a coro whose handle left its engine; longer while
+ * a handle lives, less when there are more of them than the two limits say. */
+#define ACO_OUTCOME_KEPT (60 * ACO_SECOND)
+#define ACO_OUTCOME_COUNT 65536
+#define ACO_OUTCOME_BYTES (64u << 20)
+
+/* Identities ------------------------------------------------------------------------------------
+ */
+
+/** Which coro: in which process, in which engine, with which serial. */
+typedef struct aco_identity {
+    uint8_t process[16];
+    uint32_t engine;
+    uint64_t serial;
+} aco_identity;
+
+/** The form in which it travels: the fields in this order, the numbers big-endian. What follows it
+ * in a handle is the route to the process, and no part of the identity. */
+enum { ACO_IDENTITY_SIZE = 28 };
+void aco_identity_write(const aco_identity *identity, uint8_t out[ACO_IDENTITY_SIZE]);
+void aco_identity_read(aco_identity *identity, const uint8_t in[ACO_IDENTITY_SIZE]);
+
+/* The process -----------------------------------------------------------------------------------
+ */
+
+/** A new process with one reference; NULL without memory or randomness. */
+aco_process *aco_process_new(void);
+aco_process *aco_process_ref(aco_process *process);
+void aco_process_unref(aco_process *process);
+
+/** Its 16 bytes. They change only in aco_process_renew. */
+const uint8_t *aco_process_id(const aco_process *process);
+
+/** In a forked child, whose only thread is the caller: become another process. ACO_ESYSTEM. */
+ACO_MUSTUSE int aco_process_renew(aco_process *process);
+
+/** How many engines have a seat. */
+size_t aco_process_engines(aco_process *process);
+
+/** Take a seat for the engine behind `inbox`; NULL without memory. The seat holds its process. */
+aco_seat *aco_seat_take(aco_process *process, aco_inbox *inbox);
+
+/** The engine has ended, and so have its coros. */
+void aco_seat_leave(aco_seat *seat);
+uint32_t aco_seat_number(const aco_seat *seat);
+
+/** The engine's thread can do nothing more unless another engine wakes it: true when that holds for
+ * every engine and nothing is on its way. */
+bool aco_seat_idle(aco_seat *seat);
+
+/** The engine's thread, after aco_seat_idle, before it takes what was posted. */
+void aco_seat_busy(aco_seat *seat);
+
+/* Coros known beyond their engine ---------------------------------------------------------------
+ */
+
+enum aco_reason { ACO_ALIVE, ACO_FINISHED, ACO_FAILED, ACO_TERMINATED };
+
+typedef struct aco_export {
+    atomic_uint refs;
+    atomic_int reason;    /* enum aco_reason; set once */
+    atomic_int waiters;   /* coros of other engines that wait for the end */
+    atomic_bool observed; /* somebody has been told the outcome */
+    uint32_t engine;
+    uint64_t serial;
+    aco_mailbox *mailbox; /* owned reference; NULL of a coro that had ended when it was exported */
+    char *name;           /* owned; of the time when its handle left */
+    void *owner;          /* the engine's thread only: its record of the coro, NULL after the end */
+    aco_link home;        /* the engine's thread only: in a list of its own */
+    aco_process *process; /* valid as long as an engine of the process lives */
+    /* The rest belongs to process.c. */
+    uint8_t key[12];
+    aco_seat *seat;
+    aco_msg *exit;
+    aco_link names, monitors, watchers;
+    size_t monitor_count, monitor_prune;
+    aco_link ended;
+    aco_time expires;
+} aco_export;
+
+/** The engine's thread: a record of a live coro with two references, one of the caller and one of
+ * the process. The mailbox, which may be NULL, must be shared. ACO_ENOMEM. */
+ACO_MUSTUSE int aco_export_new(aco_seat *seat, uint64_t serial, const char *name,
+                               aco_mailbox *mailbox, aco_export **x);
+
+/** The record, a reference of the caller's; NULL when nothing is known of it. */
+aco_export *aco_export_find(aco_process *process, uint32_t engine, uint64_t serial);
+aco_export *aco_export_ref(aco_export *x);
+void aco_export_unref(aco_export *x);
+void aco_export_identity(const aco_export *x, aco_identity *identity);
+
+/** The engine's thread: the coro has ended. `exit`, which may be NULL, is the exit message for its
+ * monitors, of any size and beyond every limit. Its names go, its watchers get ACO_POST_EXIT. */
+void aco_export_end(aco_export *x, enum aco_reason reason, aco_msg *exit);
+
+/** The exit message, a reference of the caller's; NULL while it lives, or when there is none. */
+aco_msg *aco_export_exit(aco_export *x);
+
+/** Post ACO_POST_EXIT to this engine at the end, once for each call. ACO_ENOTFOUND: it has ended.
+ * ACO_ENOMEM. */
+ACO_MUSTUSE int aco_export_watch(aco_export *x, aco_seat *watcher);
+
+/** Put the exit message into this mailbox, which must be shared, at the end; twice is as once.
+ * ACO_ENOTFOUND: it has ended. ACO_ENOMEM. */
+ACO_MUSTUSE int aco_export_monitor(aco_export *x, aco_mailbox *monitor);
+
+/** True when somebody beyond its engine waits for the outcome, or was told it. */
+bool aco_export_observed(aco_export *x);
+
+/** Post to the engine of the coro; takes over the post in every case. ACO_ENOTFOUND: it has ended.
+ */
+int aco_export_post(aco_export *x, aco_post *post);
+
+/* Names -----------------------------------------------------------------------------------------
+ */
+
+/** ACO_EEXISTS: another coro has the name. ACO_ENOTFOUND: this one has ended. ACO_ENOMEM. */
+ACO_MUSTUSE int aco_name_register(aco_export *x, const char *name, size_t size);
+
+/** ACO_ENOTFOUND: this coro has not the name. */
+int aco_name_unregister(aco_export *x, const char *name, size_t size);
+
+/** The record behind a name, a reference of the caller's; NULL when nobody has it. */
+aco_export *aco_name_find(aco_process *process, const char *name, size_t size);
+
+/** The engine's thread: while `waits`, this engine gets ACO_POST_NAME after each new name. */
+void aco_name_await(aco_seat *seat, bool waits);
+
+#endif
