@@ -9,6 +9,9 @@
  */
 void acl_parcel_box(lua_State *L, aco_parcel *parcel);
 
+/** Take the parcel out of its box. [-] */
+aco_parcel *acl_parcel_unbox(lua_State *L, int idx);
+
 /** Make the boxed parcel on top the reply function to its sender. */
 void acl_reply_push_remote(lua_State *L, acl_engine *e);
 

@@ -266,13 +266,26 @@ scoped_k(lua_State *L, int status, lua_KContext kind)
     return acl_fail(L, ACO_ETIMEOUT, "with_timeout: timed out");
 }
 
+/* Entering a shield is no wait: a cancel that has not been raised is raised when the shield is left, so that
+ * clean-up under a shield runs. One whose grace is over is not hidden. */
+static bool
+shield_hides(lua_State *L, const acl_engine *e)
+{
+    const acl_coro *c = e->current;
+
+    return c != NULL && c->task.pending == ACO_PENDING_CANCEL &&
+           aco_scope_due(&c->task)->state == ACO_SCOPE_CANCELED && acl_can_wait(L, e);
+}
+
 /* The body and its arguments, nargs, are on top; the scope is entered with the body as its content.
  */
 static int
 scoped(lua_State *L, aco_time deadline, int nargs, enum scoped_kind kind)
 {
     acl_engine *e = acl_self(L);
-    acl_coro *c = acl_wait_check(L, e, kind == SCOPED_SHIELD ? "shield" : "with_timeout");
+    acl_coro *c = kind == SCOPED_SHIELD && shield_hides(L, e)
+                      ? e->current
+                      : acl_wait_check(L, e, kind == SCOPED_SHIELD ? "shield" : "with_timeout");
 
     cancel *x = cancel_new(L, ACO_OK);
     cancel_anchor(L, e, x, -1);

@@ -21,7 +21,7 @@ int acl_decode(lua_State *L, const void *data, size_t size);
 /* For encode.c and decode.c. */
 
 /* Extension types. */
-enum acl_ext { ACL_EXT_REF = 5, ACL_EXT_INSTANCE = 6, ACL_EXT_CODE = 7 };
+enum acl_ext { ACL_EXT_CORO = 1, ACL_EXT_REF = 5, ACL_EXT_INSTANCE = 6, ACL_EXT_CODE = 7 };
 
 /* Values nest so deep at most; one message has so many bytes and tables at most. */
 enum { ACL_CODEC_DEPTH = 200, ACL_CODEC_SIZE = 64 << 20, ACL_CODEC_TABLES = 4 << 20 };

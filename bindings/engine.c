@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* engine.c -- the engine of a Lua state: made with asyncoro.core, ended with the state. */
 #include "bindings/engine.h"
+#include "bindings/reach.h"
 
 #include <lualib.h>
 #include <stdlib.h>
@@ -12,11 +13,19 @@
 static const char engine_key = 0;
 
 acl_engine *
-acl_engine_get(lua_State *L)
+acl_engine_find(lua_State *L)
 {
     lua_rawgetp(L, LUA_REGISTRYINDEX, &engine_key);
     acl_engine *e = lua_touserdata(L, -1);
     lua_pop(L, 1);
+    return e;
+}
+
+acl_engine *
+acl_engine_get(lua_State *L)
+{
+    acl_engine *e = acl_engine_find(L);
+
     if (e == NULL) luaL_error(L, "asyncoro.core is not open in this Lua state");
     return e;
 }
@@ -131,20 +140,34 @@ acl_slot_coro(const acl_engine *e, uint32_t slot)
     return e->slots[slot] & 1 ? NULL : (acl_coro *)e->slots[slot];
 }
 
-static int
-engine_gc(lua_State *L)
+void
+acl_engine_close(acl_engine *e)
 {
-    acl_engine *e = lua_touserdata(L, 1);
-
-    if (e->loop.inbox == NULL) return 0;
-    aco_loop_fini(&e->loop);
+    acl_reach_close(e);
+    if (e->loop.inbox != NULL) aco_loop_fini(&e->loop);
     free(e->slots);
     free(e->free_slots);
     free(e->free_tokens);
     e->slots = NULL;
     e->free_slots = e->free_tokens = NULL;
-    e->slot_count = e->free_slot_count = e->token_count = e->free_token_count = 0;
+    e->slot_count = e->slot_capacity = e->free_slot_count = 0;
+    e->token_count = e->token_capacity = e->free_token_count = 0;
+}
+
+static int
+engine_gc(lua_State *L)
+{
+    acl_engine_close(lua_touserdata(L, 1));
     return 0;
+}
+
+/* Of a new engine, or of one that has been closed. */
+static void
+engine_loop(lua_State *L, acl_engine *e, struct event_base *base)
+{
+    int err = aco_loop_init(&e->loop, base);
+
+    if (err != ACO_OK) luaL_error(L, "cannot make the event loop: %s", aco_err_text(err));
 }
 
 static lua_State *
@@ -173,18 +196,18 @@ ref_table(lua_State *L, const char *mode)
 acl_engine *
 acl_engine_open(lua_State *L, struct event_base *base)
 {
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &engine_key);
-    acl_engine *e = lua_touserdata(L, -1);
-    lua_pop(L, 1);
-    if (e != NULL) return e;
+    acl_engine *e = acl_engine_find(L);
+    if (e != NULL) {
+        if (e->loop.inbox == NULL) engine_loop(L, e, base);
+        return e;
+    }
     e = lua_newuserdatauv(L, sizeof *e, 0);
     memset(e, 0, sizeof *e);
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, engine_gc);
     lua_setfield(L, -2, "__gc");
     lua_setmetatable(L, -2);
-    int err = aco_loop_init(&e->loop, base);
-    if (err != ACO_OK) luaL_error(L, "cannot make the event loop: %s", aco_err_text(err));
+    engine_loop(L, e, base);
     e->L = main_thread(L);
     e->threads_ref = ref_table(L, NULL);
     e->values_ref = ref_table(L, NULL);

@@ -4,7 +4,9 @@
 #include "bindings/coro.h"
 #include "bindings/coroutine.h"
 #include "bindings/engine.h"
+#include "bindings/fork.h"
 #include "bindings/isolate.h"
+#include "bindings/digest.h"
 #include "bindings/leash.h"
 #include "bindings/remote.h"
 #include "bindings/run.h"
@@ -36,7 +38,7 @@ acl_now(lua_State *L)
 }
 
 /*** Figures of this engine: `live` (coros that have not ended), `daemons`, `ready` (to run),
-`waiting`, `timers`, `slots` (threads made), `memory` (bytes that Lua holds).
+`waiting`, `timers`, `slots` (threads made), `isolates` (alive, that this engine started), `memory` (bytes that Lua holds).
 @function stats
 @treturn table */
 static int
@@ -53,10 +55,11 @@ acl_stats(lua_State *L)
         {"waiting", e->loop.parked},
         {"timers", e->loop.timers.count},
         {"slots", e->slot_count},
+        {"isolates", acl_isolates_alive(e, true)},
         {"memory", (size_t)lua_gc(L, LUA_GCCOUNT) * 1024 + (size_t)lua_gc(L, LUA_GCCOUNTB)},
     };
 
-    lua_createtable(L, 0, 8);
+    lua_createtable(L, 0, 10);
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
         lua_pushinteger(L, (lua_Integer)figures[i].value);
         lua_setfield(L, -2, figures[i].name);
@@ -85,11 +88,13 @@ acl_open_core(lua_State *L, struct event_base *base)
     acl_open_swap(L, e);
     acl_open_run(L, e);
     acl_open_watch(L, e);
+    acl_open_digest(L, e);
     acl_open_waitq(L, e);
     acl_open_coroutine(L, e);
     acl_open_leash(L, e);
     acl_open_remote(L, e);
     acl_open_isolate(L, e);
+    acl_open_fork(L, e);
     acl_open_codec(L);
     return 1;
 }

@@ -17,6 +17,21 @@ void acl_remote_exit(lua_State *L, acl_engine *e, int monitor);
 /** A coro that is registered or known elsewhere has ended; its handle is at `handle`. */
 void acl_remote_ended(lua_State *L, acl_engine *e, acl_coro *c, int handle);
 
+/** Somebody in another engine waits for the outcome of the coro whose handle, local or not, is at
+ * `handle`, or was told it. */
+bool acl_remote_observed(lua_State *L, const acl_coro *c, int handle);
+
+/** Make the coro at `monitor` a monitor of the one at `observed`, which is not of this engine; raises
+ * when it is no coro at all. true, or nil, message, code. */
+int acl_remote_monitor(lua_State *L, acl_engine *e, int observed, int monitor);
+
+/** The queue of those who wait for the end of the coro at idx, which is not of this engine; NULL when it
+ * has ended, or is no such handle. A task in it counts in e->reach->waits. */
+aco_waitq *acl_remote_enders(lua_State *L, acl_engine *e, int idx);
+
+/** Report the failure that nobody has observed of the coro at idx, which is not of this engine. */
+void acl_remote_report(lua_State *L, acl_engine *e, int idx);
+
 /** The payload of a handle's MessagePack form has so many bytes at most. */
 enum { ACL_HANDLE_MAX = 128 };
 

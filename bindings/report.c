@@ -2,6 +2,8 @@
 #include "bindings/report.h"
 #include "bindings/coro.h"
 #include "bindings/engine.h"
+#include "bindings/isolate.h"
+#include "bindings/remote.h"
 
 #include <stdio.h>
 
@@ -91,9 +93,15 @@ acl_report_unobserved(lua_State *L, acl_engine *e)
     lua_pushnil(L);
     while (lua_next(L, failures)) {
         lua_pop(L, 1);
-        acl_coro *c = lua_touserdata(L, -1);
-        c->flags &= (uint16_t)~ACL_UNOBSERVED;
-        report_failure(L, e, lua_gettop(L));
+        acl_coro *c = acl_coro_test(L, -1);
+        if (acl_remote_observed(L, c, -1)) { /* by another engine */
+            count--;
+        } else if (c == NULL) {
+            acl_remote_report(L, e, lua_gettop(L));
+        } else {
+            c->flags &= (uint16_t)~ACL_UNOBSERVED;
+            report_failure(L, e, lua_gettop(L));
+        }
     }
     lua_settop(L, failures - 1);
     e->failures += count;
@@ -124,6 +132,8 @@ acl_deadlock_text(lua_State *L, acl_engine *e)
         lua_pushfstring(L, "\n  and %I more", (LUAI_UACINT)(left - listed));
         luaL_addvalue(&text);
     }
+    left += acl_isolates_text(L, e);
+    luaL_addvalue(&text);
     luaL_pushresult(&text);
     lua_pushfstring(L, "deadlock: nothing can wake the coros that are left (%I):%s",
                     (LUAI_UACINT)left, lua_tostring(L, -1));

@@ -9,6 +9,7 @@
 #include "bindings/cancel.h"
 #include "bindings/coro.h"
 #include "bindings/engine.h"
+#include "bindings/leash.h"
 
 #include "core/base/clock.h"
 
@@ -63,7 +64,7 @@ coro_stray(lua_State *L, acl_coro *c, int nresults)
 static void
 coro_leave(acl_engine *e, acl_coro *c)
 {
-    lua_State *co = c->flags & ACL_SEEN ? NULL : c->co;
+    lua_State *co = (c->flags & ACL_SEEN) || !e->patched ? NULL : c->co;
 
     if (ACO_UNLIKELY(co != NULL && lua_gethook(co) != NULL)) lua_sethook(co, NULL, 0, 0);
     acl_slot_give(e, c->task.slot, co);
@@ -92,6 +93,25 @@ coro_end(lua_State *L, acl_engine *e, acl_coro *c, int status, int nresults)
     acl_coro_ended(L, e, c);
 }
 
+void
+acl_coro_abandon(lua_State *L, acl_engine *e, acl_coro *c)
+{
+    acl_coro_push(L, e, c);
+    if (c->task.state == ACO_PARKED) { /* out of every queue */
+        aco_task_wake(&e->loop, &c->task, ACO_ECANCELED, 0);
+        while (aco_loop_pop(&e->loop) != NULL)
+            continue;
+    }
+    c->task.state = ACO_RUNNING;
+    c->flags = (c->flags & (uint16_t)~ACL_SWAPPING) | ACL_TERMINATED;
+    acl_closethread(L, c->co);
+    acl_cancel_unwound(L, c);
+    acl_slot_give(e, c->task.slot, NULL);
+    c->co = NULL;
+    acl_coro_ended(L, e, c);
+    lua_pop(L, 1);
+}
+
 static void
 coro_run(lua_State *L, acl_engine *e, acl_coro *c)
 {
@@ -102,11 +122,16 @@ coro_run(lua_State *L, acl_engine *e, acl_coro *c)
     if (ACO_UNLIKELY(!(c->flags & ACL_STARTED))) {
         c->flags |= ACL_STARTED;
         nargs = lua_gettop(co) - 1;
-        if (ACO_UNLIKELY(c->task.pending)) nargs = acl_cancel_first_turn(L, co, c);
+        if (ACO_UNLIKELY(c->task.pending & ~ACO_PENDING_SWAP)) /* a swap waits for its first wait */
+            nargs = acl_cancel_first_turn(L, co, c);
     }
     e->current = c;
     e->running = co;
+    aco_watchdog_begin(&e->watchdog);
+    if (ACO_UNLIKELY(c->task.scope != NULL || c->task.pending || (c->flags & ACL_SLICED)))
+        acl_leash_turn(L, e, c);
     int status = lua_resume(co, L, nargs, &nresults);
+    aco_watchdog_end(&e->watchdog);
     e->running = NULL;
     e->current = NULL;
     if (ACO_LIKELY(status == LUA_YIELD && c->task.state != ACO_RUNNING)) return;

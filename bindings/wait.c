@@ -313,7 +313,12 @@ acl_messages(lua_State *L)
     return 2;
 }
 
-/* without_wait(fn, ...): call a function that may not wait, as one called from C may not. */
+/*** Call a function that may not wait, as one called from C may not. For our own Lua files.
+@function without_wait
+@tparam function fn
+@param ... its arguments
+@return its results
+@local */
 static int
 acl_without_wait(lua_State *L)
 {

@@ -11,7 +11,7 @@ local asyncoro <const> = { _VERSION = "asyncoro " .. core.version }
 
 for _, name in ipairs {
     "run", "spawn", "current", "coros", "sleep", "yield", "suspend", "receive", "messages", "monitor",
-    "hot_swappable", "with_timeout", "shield", "isolate", "locate", "time", "now", "stats", "wait_fd",
+    "hot_swappable", "digest", "with_timeout", "shield", "isolate", "locate", "time", "now", "stats", "wait_fd",
 } do
     asyncoro[name] = core[name]
 end
@@ -38,7 +38,7 @@ end
 -- The other nouns, each loaded at its first use.
 local nouns <const> = {
     atexit = "atexit", categories = "categories", channel = "channel", locate_channel = "channel",
-    condition = "lock", digest = "digest", event = "event", group = "group", lock = "lock", log = "log",
+    condition = "lock", event = "event", group = "group", lock = "lock", log = "log",
     queue = "queue", rlock = "lock", select = "select", semaphore = "semaphore", supervisor = "supervisor",
     thread_pool = "pool",
 }

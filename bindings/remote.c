@@ -1,0 +1,605 @@
+/* SPDX-License-Identifier: MIT */
+/* remote.c -- handles of coros of other engines, as the form in which handles travel makes them.
+ *
+ * They have the methods of local handles, and are interned in a weak table, so that equal ones are
+ * one value. Messages go straight into the coro's mailbox (dispatch.c); whatever else is to be done
+ * to it is a request to its engine (drain.c). A handle of a coro of this engine that has been
+ * collected is such a handle too, and one of a coro of which nothing is known. */
+#include "bindings/remote.h"
+#include "bindings/codec.h"
+#include "bindings/coro.h"
+#include "bindings/reach.h"
+#include "bindings/report.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MSG_NAME "asyncoro.msg"
+
+/* Boxed messages ------------------------------------------------------------------------------- */
+
+static int
+msg_gc(lua_State *L)
+{
+    aco_msg **box = lua_touserdata(L, 1);
+
+    aco_msg_unref(*box);
+    *box = NULL;
+    return 0;
+}
+
+static int
+msg_box_new(lua_State *L)
+{
+    aco_msg **box = lua_newuserdatauv(L, sizeof *box, 0);
+
+    *box = NULL;
+    luaL_setmetatable(L, MSG_NAME);
+    return 1;
+}
+
+void
+acl_msg_box(lua_State *L, aco_msg *msg)
+{
+    int status = LUA_ERRMEM;
+
+    if (lua_checkstack(L, 2)) {
+        lua_pushcfunction(L, msg_box_new);
+        status = lua_pcall(L, 0, 1, 0);
+    }
+    if (status != LUA_OK) {
+        aco_msg_unref(msg);
+        luaL_error(L, "not enough memory");
+        return;
+    }
+    *(aco_msg **)lua_touserdata(L, -1) = msg;
+}
+
+aco_msg *
+acl_msg_unbox(lua_State *L, int idx)
+{
+    return *(aco_msg **)lua_touserdata(L, idx);
+}
+
+int
+acl_msg_open(lua_State *L)
+{
+    const aco_msg *msg = acl_msg_unbox(L, -1);
+    int err = acl_decode(L, aco_msg_data(msg), aco_msg_size(msg));
+
+    lua_remove(L, -2);
+    return err;
+}
+
+/* Handles -------------------------------------------------------------------------------------- */
+
+acl_remote *
+acl_remote_test(lua_State *L, int idx)
+{
+    if (lua_rawlen(L, idx) != sizeof(acl_remote)) return NULL;
+    acl_remote *r = lua_touserdata(L, idx);
+    return r != NULL && r->self == r ? r : NULL;
+}
+
+acl_remote *
+acl_remote_check(lua_State *L, int idx)
+{
+    acl_remote *r = acl_remote_test(L, idx);
+
+    if (r == NULL) luaL_typeerror(L, idx, "coro");
+    return r;
+}
+
+static int
+remote_gc(lua_State *L)
+{
+    acl_remote *r = acl_remote_test(L, 1);
+
+    if (r == NULL) return 0;
+    aco_export_unref(r->x);
+    r->x = NULL;
+    return 0;
+}
+
+const char *
+acl_remote_name(const acl_remote *r)
+{
+    return r->x != NULL ? r->x->name : "?";
+}
+
+static bool
+remote_is_alive(const acl_remote *r)
+{
+    return r->x != NULL && atomic_load(&r->x->reason) == ACO_ALIVE;
+}
+
+/* Make the handle for an identity that has none here, and keep it in the table on top, which goes.
+ */
+static void
+remote_new(lua_State *L, acl_engine *e, const uint8_t key[ACO_IDENTITY_SIZE])
+{
+    aco_identity identity;
+    acl_remote *r = lua_newuserdatauv(L, sizeof *r, 0);
+
+    memset(r, 0, sizeof *r);
+    memcpy(r->key, key, sizeof r->key);
+    aco_list_init(&r->enders);
+    r->self = r;
+    luaL_setmetatable(L, ACL_REMOTE_META);
+    lua_pushlstring(L, (const char *)key, ACO_IDENTITY_SIZE);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, -4);
+    lua_remove(L, -2);
+    aco_identity_read(&identity, key);
+    if (memcmp(identity.process, aco_process_id(e->reach->process), sizeof identity.process) == 0)
+        r->x = aco_export_find(e->reach->process, identity.engine, identity.serial);
+}
+
+void
+acl_remote_push(lua_State *L, acl_engine *e, const uint8_t key[ACO_IDENTITY_SIZE])
+{
+    aco_identity identity;
+
+    luaL_checkstack(L, 8, NULL);
+    aco_identity_read(&identity, key);
+    if (identity.engine == e->reach->number &&
+        memcmp(identity.process, aco_process_id(e->reach->process), sizeof identity.process) == 0) {
+        acl_export_local(L, e, identity.serial);
+        if (!lua_isnil(L, -1)) return;
+        lua_pop(L, 1);
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, e->reach->remotes_ref);
+    lua_pushlstring(L, (const char *)key, ACO_IDENTITY_SIZE);
+    if (lua_rawget(L, -2) != LUA_TNIL) {
+        lua_remove(L, -2);
+        return;
+    }
+    lua_pop(L, 1);
+    remote_new(L, e, key);
+}
+
+void
+acl_remote_push_export(lua_State *L, acl_engine *e, const aco_export *x)
+{
+    aco_identity identity;
+    uint8_t key[ACO_IDENTITY_SIZE];
+
+    aco_export_identity(x, &identity);
+    aco_identity_write(&identity, key);
+    acl_remote_push(L, e, key);
+}
+
+size_t
+acl_handle_encode(lua_State *L, int idx, int *type, uint8_t payload[ACL_HANDLE_MAX])
+{
+    acl_remote *r = acl_remote_test(L, idx);
+
+    *type = ACL_EXT_CORO;
+    if (r != NULL) {
+        memcpy(payload, r->key, sizeof r->key);
+        return sizeof r->key;
+    }
+    if (acl_coro_test(L, idx) == NULL) return 0;
+    aco_identity identity;
+    aco_export_identity(acl_export(L, acl_engine_get(L), idx), &identity);
+    aco_identity_write(&identity, payload);
+    return ACO_IDENTITY_SIZE;
+}
+
+bool
+acl_handle_decode(lua_State *L, int type, const void *data, size_t size)
+{
+    if (type != ACL_EXT_CORO || size < ACO_IDENTITY_SIZE) {
+        lua_pushfstring(L, "malformed message: a handle of an unknown kind (%d)", type);
+        return false;
+    }
+    acl_remote_push(L, acl_engine_get(L), data);
+    return true;
+}
+
+/* Have the end of the coro at idx posted to this engine. The handle stays until then. */
+bool
+acl_remote_watch(lua_State *L, acl_engine *e, int idx)
+{
+    acl_remote *r = lua_touserdata(L, idx);
+
+    if (!remote_is_alive(r)) return false;
+    if (r->watched) return true;
+    idx = lua_absindex(L, idx);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, e->reach->watched_ref);
+    lua_pushvalue(L, idx);
+    lua_rawsetp(L, -2, r->x);
+    int err = aco_export_watch(r->x, e->reach->seat);
+    if (err == ACO_OK) {
+        r->watched = true;
+    } else {
+        lua_pushnil(L);
+        lua_rawsetp(L, -2, r->x);
+    }
+    lua_pop(L, 1);
+    if (err == ACO_ENOMEM) luaL_error(L, "not enough memory");
+    return err == ACO_OK;
+}
+
+aco_waitq *
+acl_remote_enders(lua_State *L, acl_engine *e, int idx)
+{
+    acl_remote *r = acl_remote_test(L, idx);
+
+    return r != NULL && acl_remote_watch(L, e, idx) ? &r->enders : NULL;
+}
+
+/* The end ----------------------------------------------------------------------------------------
+ */
+
+/* Push the results in the exit message at idx. */
+static int
+outcome_values(lua_State *L, int idx)
+{
+    if (lua_getfield(L, idx, "values") != LUA_TTABLE) {
+        lua_getfield(L, idx, "error");
+        return acl_fail(L, ACO_EUNSENDABLE, "finish: %s", luaL_tolstring(L, -1, NULL));
+    }
+    int values = lua_gettop(L);
+    lua_getfield(L, values, "n");
+    lua_Integer n = lua_tointeger(L, -1);
+    if (n < 0 || n > INT32_MAX / 2 || !lua_checkstack(L, (int)n + 4))
+        return luaL_error(L, "finish: too many results");
+    lua_pushboolean(L, 1);
+    for (lua_Integer i = 1; i <= n; i++)
+        lua_rawgeti(L, values, i);
+    return (int)n + 1;
+}
+
+int
+acl_remote_outcome(lua_State *L, acl_remote *r)
+{
+    int reason = atomic_load(&r->x->reason);
+
+    atomic_store(&r->x->observed, true);
+    if (reason == ACO_TERMINATED) {
+        lua_pushboolean(L, 0);
+        lua_pushliteral(L, "terminated");
+        return 2;
+    }
+    aco_msg *exit = aco_export_exit(r->x);
+    if (exit == NULL)
+        return acl_fail(L, ACO_ENOMEM, "finish: there was no memory to keep the outcome");
+    acl_msg_box(L, exit);
+    int err = acl_msg_open(L), message = lua_gettop(L);
+    if (err != ACO_OK || !lua_istable(L, message))
+        return acl_fail(L, ACO_EPROTOCOL, "finish: %s", luaL_tolstring(L, message, NULL));
+    if (reason == ACO_FINISHED) return outcome_values(L, message);
+    lua_pushboolean(L, 0);
+    lua_getfield(L, message, "error");
+    lua_getfield(L, message, "traceback");
+    return 3;
+}
+
+static int
+finish_k(lua_State *L, int status, lua_KContext ctx)
+{
+    acl_engine *e = acl_self(L);
+    acl_remote *r = lua_touserdata(L, 1);
+
+    (void)status;
+    (void)ctx;
+    e->reach->waits--;
+    atomic_fetch_sub(&r->x->waiters, 1);
+    acl_wait_end(L, e, e->current);
+    if (!remote_is_alive(r)) return acl_remote_outcome(L, r);
+    return acl_fail(L, ACO_ETIMEOUT, "finish: coro %s has not ended in time", acl_remote_name(r));
+}
+
+static int
+remote_finish(lua_State *L)
+{
+    acl_engine *e = acl_self(L);
+    acl_remote *r = acl_remote_check(L, 1);
+    aco_time deadline = acl_opt_deadline(L, 2);
+
+    if (r->x == NULL) return acl_fail(L, ACO_ENOTFOUND, "finish: nothing is known of this coro");
+    if (!remote_is_alive(r)) return acl_remote_outcome(L, r);
+    if (deadline == 0)
+        return acl_fail(L, ACO_ETIMEOUT, "finish: coro %s has not ended", acl_remote_name(r));
+    acl_coro *c = acl_wait_check(L, e, "finish");
+    atomic_fetch_add(&r->x->waiters,
+                     1); /* before the look: it is observed, or seen to have ended */
+    if (!acl_remote_watch(L, e, 1)) {
+        atomic_fetch_sub(&r->x->waiters, 1);
+        return acl_remote_outcome(L, r);
+    }
+    aco_wait_begin(&c->task, ACO_WAIT_FINISH);
+    aco_wait_on(&c->task, &r->enders);
+    e->reach->waits++;
+    return acl_park(L, e, c, deadline, 0, finish_k);
+}
+
+/* Give the exit message of a coro that has ended, or of which nothing is known. */
+static int
+exit_give(const acl_remote *r, aco_mailbox *to)
+{
+    aco_msg *exit;
+
+    if (r->x != NULL) {
+        exit = aco_export_exit(r->x);
+        atomic_store(&r->x->observed, true);
+    } else {
+        aco_identity identity;
+        aco_identity_read(&identity, r->key);
+        exit = acl_exit_plain(&identity, "notfound", NULL);
+    }
+    aco_parcel *parcel = exit != NULL ? aco_parcel_new(exit, NULL) : NULL;
+    aco_msg_unref(exit);
+    if (parcel == NULL) return ACO_ENOMEM;
+    int err = aco_mailbox_post_forced(to, parcel);
+    if (err != ACO_OK) aco_parcel_free(parcel);
+    return err;
+}
+
+int
+acl_remote_monitor(lua_State *L, acl_engine *e, int observed, int monitor)
+{
+    acl_remote *r = acl_remote_check(L, observed), *to = acl_remote_test(L, monitor);
+    aco_mailbox *mailbox;
+
+    if (to == NULL) {
+        acl_coro *c = acl_coro_check(L, monitor);
+        if (c->flags & ACL_ENDED)
+            return acl_fail(L, ACO_ENOTFOUND, "monitor: the monitor has ended");
+        mailbox = acl_export_mailbox(L, e, monitor);
+    } else {
+        mailbox = to->x != NULL ? to->x->mailbox : NULL;
+    }
+    if (mailbox == NULL || aco_mailbox_closed(mailbox))
+        return acl_fail(L, ACO_ENOTFOUND, "monitor: the monitor has ended");
+    int err = r->x != NULL ? aco_export_monitor(r->x, mailbox) : ACO_ENOTFOUND;
+    if (err == ACO_ENOTFOUND) err = exit_give(r, mailbox);
+    if (err == ACO_ENOMEM) return luaL_error(L, "not enough memory");
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* remote:monitor(observed): the observed coro may be of any engine. */
+static int
+remote_monitor(lua_State *L)
+{
+    const acl_remote *r = acl_remote_check(L, 1);
+
+    lua_settop(L, 2);
+    if (acl_remote_test(L, 2) != NULL) return acl_remote_monitor(L, acl_self(L), 2, 1);
+    acl_coro_check(L, 2);
+    if (!remote_is_alive(r)) return acl_fail(L, ACO_ENOTFOUND, "monitor: the monitor has ended");
+    lua_insert(L, 1);
+    return acl_monitor_local(L);
+}
+
+void
+acl_remote_report(lua_State *L, acl_engine *e, int idx)
+{
+    acl_remote *r = acl_remote_test(L, idx);
+    int top = lua_gettop(L);
+
+    if (r == NULL || r->x == NULL) return;
+    int count = acl_remote_outcome(L, r); /* false, error, traceback */
+    int error = lua_gettop(L) - count + 2;
+    const char *trace = lua_tostring(L, error + 1);
+    acl_error_text(L, error);
+    lua_pushfstring(L, "coro %s failed: %s%s%s", acl_remote_name(r), lua_tostring(L, -1),
+                    trace != NULL ? "\n" : "", trace != NULL ? trace : "");
+    acl_report(L, e, lua_tostring(L, -1));
+    lua_settop(L, top);
+}
+
+/* What else there is to do to it -----------------------------------------------------------------
+ */
+
+/* terminate and close: the engine of the coro acts on it, nobody waits for that. */
+static int
+remote_kill(lua_State *L, acl_remote *r)
+{
+    if (!remote_is_alive(r)) return ACO_ENOTFOUND;
+    aco_post *post = calloc(1, sizeof *post);
+    if (post == NULL) return luaL_error(L, "not enough memory");
+    post->kind = ACO_POST_KILL;
+    post->object = aco_export_ref(r->x);
+    return aco_export_post(r->x, post);
+}
+
+static int
+remote_terminate(lua_State *L)
+{
+    acl_remote *r = acl_remote_check(L, 1);
+    int err = remote_kill(L, r);
+
+    if (err != ACO_OK) return acl_fail(L, err, "terminate: %s", aco_err_text(err));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int
+remote_close(lua_State *L)
+{
+    remote_kill(L, acl_remote_check(L, 1));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int
+remote_throw(lua_State *L)
+{
+    acl_remote_check(L, 1);
+    luaL_checkany(L, 2);
+    lua_settop(L, 2);
+    return acl_request(L, "throw");
+}
+
+static int
+remote_resume(lua_State *L)
+{
+    acl_remote_check(L, 1);
+    lua_settop(L, 2);
+    return acl_request(L, "resume");
+}
+
+static int
+remote_hot_swap(lua_State *L)
+{
+    acl_remote_check(L, 1);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    return acl_request(L, "hot_swap");
+}
+
+static int
+remote_set_daemon(lua_State *L)
+{
+    acl_remote_check(L, 1);
+    lua_pushboolean(L, lua_isnoneornil(L, 2) || lua_toboolean(L, 2));
+    lua_replace(L, 2);
+    lua_settop(L, 2);
+    return acl_request(L, "set_daemon");
+}
+
+static int
+remote_traceback(lua_State *L)
+{
+    acl_remote_check(L, 1);
+    lua_settop(L, 1);
+    return acl_request(L, "traceback");
+}
+
+static int
+remote_status(lua_State *L)
+{
+    static const char *const words[] = {
+        [ACO_FINISHED] = "finished", [ACO_FAILED] = "failed", [ACO_TERMINATED] = "terminated"};
+    const acl_remote *r = acl_remote_check(L, 1);
+
+    if (r->x == NULL) return acl_fail(L, ACO_ENOTFOUND, "status: nothing is known of this coro");
+    int reason = atomic_load(&r->x->reason);
+    lua_settop(L, 1);
+    if (reason == ACO_ALIVE) return acl_request(L, "status");
+    lua_pushstring(L, words[reason]);
+    return 1;
+}
+
+static int
+remote_name(lua_State *L)
+{
+    lua_pushstring(L, acl_remote_name(acl_remote_check(L, 1)));
+    return 1;
+}
+
+static int
+remote_id(lua_State *L)
+{
+    aco_identity identity;
+
+    acl_remote_check(L, 1);
+    aco_identity_read(&identity, ((const acl_remote *)lua_touserdata(L, 1))->key);
+    lua_pushinteger(L, (lua_Integer)identity.serial);
+    return 1;
+}
+
+static int
+remote_is_alive_k(lua_State *L)
+{
+    lua_pushboolean(L, remote_is_alive(acl_remote_check(L, 1)));
+    return 1;
+}
+
+static int
+remote_tostring(lua_State *L)
+{
+    const acl_remote *r = acl_remote_check(L, 1);
+    aco_identity identity;
+
+    aco_identity_read(&identity, r->key);
+    lua_pushfstring(L, "coro %s#%I@%d", acl_remote_name(r), (LUAI_UACINT)identity.serial,
+                    (int)identity.engine);
+    return 1;
+}
+
+static int
+remote_eq(lua_State *L)
+{
+    const acl_remote *a = acl_remote_test(L, 1), *b = acl_remote_test(L, 2);
+
+    lua_pushboolean(L, a != NULL && b != NULL && memcmp(a->key, b->key, sizeof a->key) == 0);
+    return 1;
+}
+
+/*** Where the coro is: the route to its process.
+@function coro:location
+@treturn ?location nil while this process has no network */
+static int
+location(lua_State *L)
+{
+    if (acl_coro_test(L, 1) == NULL) acl_remote_check(L, 1);
+    lua_pushnil(L);
+    return 1;
+}
+
+/*** Tell the handle of a coro of another engine.
+@function is_remote
+@param value any value
+@treturn boolean */
+static int
+is_remote(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    lua_pushboolean(L, acl_remote_test(L, 1) != NULL);
+    return 1;
+}
+
+/* They serve handles of both kinds, as those of names.c do. */
+static const luaL_Reg common_methods[] = {{"location", location}, {NULL, NULL}};
+
+static const luaL_Reg remote_funcs[] = {{"is_remote", is_remote}, {NULL, NULL}};
+
+static const luaL_Reg remote_methods[] = {{"send", acl_remote_send},
+                                          {"deliver", acl_remote_deliver},
+                                          {"call", acl_remote_call},
+                                          {"finish", remote_finish},
+                                          {"monitor", remote_monitor},
+                                          {"terminate", remote_terminate},
+                                          {"close", remote_close},
+                                          {"throw", remote_throw},
+                                          {"resume", remote_resume},
+                                          {"hot_swap", remote_hot_swap},
+                                          {"set_daemon", remote_set_daemon},
+                                          {"traceback", remote_traceback},
+                                          {"status", remote_status},
+                                          {"name", remote_name},
+                                          {"id", remote_id},
+                                          {"is_alive", remote_is_alive_k},
+                                          {NULL, NULL}};
+
+static const luaL_Reg remote_meta[] = {{"__gc", remote_gc},
+                                       {"__tostring", remote_tostring},
+                                       {"__eq", remote_eq},
+                                       {"__close", remote_close},
+                                       {NULL, NULL}};
+
+void
+acl_open_remote(lua_State *L, acl_engine *e)
+{
+    acl_reach_open(L, e);
+    if (luaL_newmetatable(L, MSG_NAME)) {
+        lua_pushcfunction(L, msg_gc);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_pop(L, 1);
+    luaL_newmetatable(L, ACL_REMOTE_META);
+    acl_setfuncs(L, e, remote_meta);
+    lua_pushliteral(L, "coro");
+    lua_setfield(L, -2, "__name");
+    lua_newtable(L);
+    acl_setfuncs(L, e, remote_methods);
+    acl_setfuncs(L, e, common_methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+    acl_setmethods(L, e, common_methods);
+    acl_setfuncs(L, e, remote_funcs);
+    acl_open_names(L, e);
+}
