@@ -80,7 +80,7 @@ describe("channel", function()
             local texts = {}
             local log = require "asyncoro.log"
             local original = log.error
-            log.error = function(...) texts[#texts + 1] = string.format(...) end
+            log.error = function(_, ...) texts[#texts + 1] = string.format(...) end
             local channel = asyncoro.channel("bad", { transform = function() error "no good" end })
             channel:subscribe()
             assert.equal(0, channel:deliver(1))

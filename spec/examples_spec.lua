@@ -81,7 +81,7 @@ for form_name, form in pairs(forms) do
             local text <const> = table.concat(lines, "\n")
             assert.matches("new function: server_proc2, 1", text)
             assert.matches("replacing with function: server_proc2, 1", text)
-            assert.matches("%* %S+ received: ", text)
+            assert.matches("%* coro server_proc2#%d+ received: ", text)
         end)
     end)
 end

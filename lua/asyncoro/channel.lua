@@ -119,7 +119,7 @@ end
 local function transformed(self, message)
     if self.transform == nil then return true, message end
     local ok, result = pcall(core.without_wait, self.transform, self.label, message)
-    if not ok then log.error("channel %s: its transform failed, the message is dropped: %s", self.label, result) end
+    if not ok then log:error("channel %s: its transform failed, the message is dropped: %s", self.label, result) end
     return ok and result ~= nil, result
 end
 

@@ -47,7 +47,7 @@ local function load_noun(name)
     local noun <const> = nouns[name]
     if noun == nil then return nil end
     local module <const> = require("asyncoro." .. noun)
-    local value <const> = type(module) == "table" and module[name] or module
+    local value <const> = type(module) == "table" and rawget(module, name) or module
     asyncoro[name] = value
     return value
 end

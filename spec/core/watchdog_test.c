@@ -111,6 +111,11 @@ test_stall(aco_inbox *inbox)
         CHECK(signals == 1 && aco_watchdog_alarms(&dog) == 0);
         aco_watchdog_end(&dog);
     }
+    signals = 0; /* without a turn there is no limit, and posts are taken soon */
+    CHECK(aco_inbox_signal(inbox, ACO_POST_NAME, 1, 1, ACO_OK) == ACO_OK);
+    pause_for(45 * MILLI);
+    CHECK(signals == 0 && aco_watchdog_alarms(&dog) == 0);
+    aco_post_free(aco_inbox_take(inbox));
     dog_stop(&dog);
 }
 
