@@ -266,8 +266,8 @@ scoped_k(lua_State *L, int status, lua_KContext kind)
     return acl_fail(L, ACO_ETIMEOUT, "with_timeout: timed out");
 }
 
-/* Entering a shield is no wait: a cancel that has not been raised is raised when the shield is left, so that
- * clean-up under a shield runs. One whose grace is over is not hidden. */
+/* Entering a shield is no wait: a cancel that has not been raised is raised when the shield is
+ * left, so that clean-up under a shield runs. One whose grace is over is not hidden. */
 static bool
 shield_hides(lua_State *L, const acl_engine *e)
 {

@@ -24,7 +24,8 @@ acl_coro_check(lua_State *L, int idx)
     return c;
 }
 
-/* The outermost function of a thread that has any; each probe walks the levels, so as few as can be. */
+/* The outermost function of a thread that has any; each probe walks the levels, so as few as can
+ * be. */
 static int
 last_level(lua_State *co)
 {

@@ -27,8 +27,8 @@ void acl_unobserved_add(lua_State *L, acl_engine *e, int handle);
 /** The end of this coro concerns others, so acl_coro_ended needs its handle. [-] */
 bool acl_coro_watched(const acl_coro *c);
 
-/** The coro has ended and its thread is idle: tell all who wait or watch, give back what it had. Its
- * handle is on top of L if it is watched; otherwise nothing is allocated. */
+/** The coro has ended and its thread is idle: tell all who wait or watch, give back what it had.
+ * Its handle is on top of L if it is watched; otherwise nothing is allocated. */
 void acl_coro_ended(lua_State *L, acl_engine *e, acl_coro *c);
 
 /** End a coro that is not in the run queue, wherever it is; its clean-up cannot wait. */

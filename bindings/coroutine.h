@@ -5,7 +5,8 @@
 
 #include "bindings/acl.h"
 
-/** Put our functions into the `coroutine` table, and our `require` into _G, or the originals back. */
+/** Put our functions into the `coroutine` table, and our `require` into _G, or the originals back.
+ */
 void acl_coroutine_patch(lua_State *L, acl_engine *e, bool on);
 
 void acl_open_coroutine(lua_State *L, acl_engine *e);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* digest.c -- checksums of strings, by OpenSSL. */
 #include "bindings/digest.h"
 
-#include <openssl/evp.h>
+#include "core/base/digest.h"
 
 /*** The digest of a string.
 Does not wait; a long string keeps the engine as long as it takes.
@@ -17,19 +16,15 @@ acl_digest(lua_State *L)
 {
     static const char digits[] = "0123456789abcdef";
     const char *name = luaL_checkstring(L, 1);
-    size_t length;
+    size_t length, size;
     const char *data = luaL_checklstring(L, 2, &length);
-    unsigned char bytes[EVP_MAX_MD_SIZE];
-    char text[2 * EVP_MAX_MD_SIZE];
-    unsigned int size = 0;
+    uint8_t bytes[ACO_DIGEST_MAX];
+    char text[2 * ACO_DIGEST_MAX];
 
-    const EVP_MD *md = EVP_get_digestbyname(name);
-    if (md == NULL)
-        return luaL_error(L, "digest: OpenSSL has no '%s' (sha256, sha512, sha1 and md5 are usual)",
-                          name);
-    if (EVP_Digest(data, length, bytes, &size, md, NULL) != 1)
-        return luaL_error(L, "digest: OpenSSL refuses to compute '%s'", name);
-    for (unsigned int i = 0; i < size; i++) {
+    if (aco_digest(name, data, length, bytes, &size) != ACO_OK)
+        return luaL_error(
+            L, "digest: OpenSSL has no '%s' here (sha256, sha512, sha1 and md5 are usual)", name);
+    for (size_t i = 0; i < size; i++) {
         text[2 * i] = digits[bytes[i] >> 4];
         text[2 * i + 1] = digits[bytes[i] & 15];
     }

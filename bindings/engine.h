@@ -12,8 +12,8 @@ acl_engine *acl_engine_open(lua_State *L, struct event_base *base);
 /** The engine of this Lua state; NULL when there is none. [-] */
 acl_engine *acl_engine_find(lua_State *L);
 
-/** Give back everything but Lua's own memory, when no coro is left. The engine of a closed state's functions
- * stays closed until acl_engine_open makes it work again. [-] */
+/** Give back everything but Lua's own memory, when no coro is left. The engine of a closed state's
+ * functions stays closed until acl_engine_open makes it work again. [-] */
 void acl_engine_close(acl_engine *e);
 
 /** A free slot and its thread, whose stack is empty. */

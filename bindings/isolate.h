@@ -5,7 +5,8 @@
 
 #include "bindings/acl.h"
 
-/** How many isolates that this engine started are alive; those that are daemons too when `all`. [-] */
+/** How many isolates that this engine started are alive; those that are daemons too when `all`. [-]
+ */
 size_t acl_isolates_alive(const acl_engine *e, bool all);
 
 /** Cancel every coro of the isolates that this engine started. [-] */

@@ -38,7 +38,8 @@ acl_now(lua_State *L)
 }
 
 /*** Figures of this engine: `live` (coros that have not ended), `daemons`, `ready` (to run),
-`waiting`, `timers`, `slots` (threads made), `isolates` (alive, that this engine started), `memory` (bytes that Lua holds).
+`waiting`, `timers`, `slots` (threads made), `isolates` (alive, that this engine started), `memory`
+(bytes that Lua holds).
 @function stats
 @treturn table */
 static int

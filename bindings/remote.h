@@ -8,7 +8,8 @@
 /** Act on everything other threads have posted. Runs in a function made by acl_setfuncs. */
 void acl_remote_drain(lua_State *L, acl_engine *e);
 
-/** True when something outside this engine (another engine, a host program) could wake a coro. [-] */
+/** True when something outside this engine (another engine, a host program) could wake a coro. [-]
+ */
 bool acl_remote_awaits(const acl_engine *e);
 
 /** Give the exit message on top, which it pops, to the remote monitor at `monitor`. */
@@ -21,12 +22,12 @@ void acl_remote_ended(lua_State *L, acl_engine *e, acl_coro *c, int handle);
  * `handle`, or was told it. */
 bool acl_remote_observed(lua_State *L, const acl_coro *c, int handle);
 
-/** Make the coro at `monitor` a monitor of the one at `observed`, which is not of this engine; raises
- * when it is no coro at all. true, or nil, message, code. */
+/** Make the coro at `monitor` a monitor of the one at `observed`, which is not of this engine;
+ * raises when it is no coro at all. true, or nil, message, code. */
 int acl_remote_monitor(lua_State *L, acl_engine *e, int observed, int monitor);
 
-/** The queue of those who wait for the end of the coro at idx, which is not of this engine; NULL when it
- * has ended, or is no such handle. A task in it counts in e->reach->waits. */
+/** The queue of those who wait for the end of the coro at idx, which is not of this engine; NULL
+ * when it has ended, or is no such handle. A task in it counts in e->reach->waits. */
 aco_waitq *acl_remote_enders(lua_State *L, acl_engine *e, int idx);
 
 /** Report the failure that nobody has observed of the coro at idx, which is not of this engine. */

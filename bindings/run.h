@@ -12,8 +12,8 @@ enum acl_program_end { ACL_PROGRAM_OK = 0, ACL_PROGRAM_FAILED = 1, ACL_PROGRAM_D
  * The main coro's handle is pushed. */
 void acl_program_start(lua_State *L, acl_engine *e, int nargs);
 
-/** One turn of the program: what has been posted, and the coros that are ready. False when it is over.
- * Raises only when there is no memory for the engine's own work. */
+/** One turn of the program: what has been posted, and the coros that are ready. False when it is
+ * over. Raises only when there is no memory for the engine's own work. */
 bool acl_program_turn(lua_State *L, acl_engine *e);
 
 /** Wait for what comes next, until `deadline` at most. [-] */
@@ -34,8 +34,8 @@ void acl_program_interrupt(lua_State *L, acl_engine *e);
 /** Cancel every coro; the program is over when they have ended. */
 void acl_program_cancel(lua_State *L, acl_engine *e);
 
-/** End the coros that did not end by being cancelled: their threads are closed, and `<close>` handlers
- * run, but cannot wait any more. */
+/** End the coros that did not end by being cancelled: their threads are closed, and `<close>`
+ * handlers run, but cannot wait any more. */
 void acl_program_abandon(lua_State *L, acl_engine *e);
 
 void acl_open_run(lua_State *L, acl_engine *e);

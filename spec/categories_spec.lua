@@ -54,7 +54,7 @@ describe("categories", function()
             local categories = asyncoro.categories()
             local me = asyncoro.current()
             categories:add(function() return "noise" end)
-            local noise <close> = asyncoro.spawn({ daemon = true }, function()
+            local _ <close> = asyncoro.spawn({ daemon = true }, function()
                 while true do
                     me:send "noise"
                     asyncoro.sleep(0.0005)

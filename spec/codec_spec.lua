@@ -73,7 +73,8 @@ describe("decode", function()
     it("gives back what was encoded", function()
         local values = {
             1, -1, 0.5, 2.0, true, false, "", "text", "\0\xff", math.maxinteger, math.mininteger, math.huge, -math.huge,
-            {}, { 1, 2, 3 }, { a = { b = { c = {} } } }, { [1] = "a", [3] = "c" }, { "a", n = 1 }, { [0.5] = 1, [true] = 2 },
+            {}, { 1, 2, 3 }, { a = { b = { c = {} } } }, { [1] = "a", [3] = "c" }, { "a", n = 1 },
+            { [0.5] = 1, [true] = 2 },
         }
         for _, value in ipairs(values) do
             local result = round(value)

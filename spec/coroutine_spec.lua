@@ -55,14 +55,14 @@ local snippets = {
     close = function()
         local order = {}
         local co = coroutine.create(function()
-            local a <close> = setmetatable({}, { __close = function() order[#order + 1] = "a" end })
-            local b <close> = setmetatable({}, { __close = function() order[#order + 1] = "b" end })
+            local _ <close> = setmetatable({}, { __close = function() order[#order + 1] = "a" end })
+            local _ <close> = setmetatable({}, { __close = function() order[#order + 1] = "b" end })
             coroutine.yield()
         end)
         coroutine.resume(co)
         local ok = coroutine.close(co)
         local bad = coroutine.create(function()
-            local a <close> = setmetatable({}, { __close = function() error "in close" end })
+            local _ <close> = setmetatable({}, { __close = function() error "in close" end })
             coroutine.yield()
         end)
         coroutine.resume(bad)
@@ -226,11 +226,11 @@ describe("a generator", function()
                 end })
             end
             local coro = asyncoro.spawn(function()
-                local a <close> = guard "outer"
+                local _ <close> = guard "outer"
                 for _ in coroutine.wrap(function()
-                    local b <close> = guard "middle"
+                    local _ <close> = guard "middle"
                     for _ in coroutine.wrap(function()
-                        local c <close> = guard "inner"
+                        local _ <close> = guard "inner"
                         asyncoro.sleep(100)
                     end) do end
                 end) do end

@@ -83,6 +83,24 @@ for form_name, form in pairs(forms) do
             assert.matches("replacing with function: server_proc2, 1", text)
             assert.matches("%* coro server_proc2#%d+ received: ", text)
         end)
+
+        it("tut_group", function()
+            assert.same({
+                "all: one after 0.01 s, three after 0.03 s, two after 0.02 s", "an error: \tfalse\tbroken: no answer",
+                "a time limit: \tnil\twith_timeout: timed out\ttimeout", "the first: racer after 0.01 s",
+            }, run(form, "tut_group"))
+        end)
+
+        it("tut_supervisor", function()
+            local lines <const> = run(form, "tut_supervisor")
+            for i = 1, 4 do assert.equal("log: crawler runs, number " .. i, lines[i]) end
+            assert.matches("^false\tsupervisor site: more than 3 restarts", lines[5])
+        end)
+
+        it("tut_isolates", function()
+            assert.same({ "669 primes below 5000, counted by 3 isolates", "97 is prime: true" },
+                run(form, "tut_isolates", { "3", "5000" }))
+        end)
     end)
 end
 

@@ -133,9 +133,8 @@ describe("send", function()
 
     it("and deliver, from many engines at once, keep each sender's order", function()
         run(function()
-            local senders = {}
             for s = 1, 4 do
-                senders[s] = asyncoro.isolate(function(home, id)
+                asyncoro.isolate(function(home, id)
                     for i = 1, 500 do
                         if i % 2 == 0 then
                             assert(home:send { id, i })

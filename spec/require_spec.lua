@@ -19,7 +19,7 @@ describe("require", function()
         pipe:close()
         package.path = folder .. "/?.lua;" .. path
         module("rs_plain", "return { ... }")
-        module("rs_waits", "local a = require 'asyncoro' a.sleep(0.002) rs_count = (rs_count or 0) + 1 return { rs_count }")
+        module("rs_waits", "require 'asyncoro'.sleep(0.002) rs_count = (rs_count or 0) + 1 return { rs_count }")
         module("rs_fails", "local a = require 'asyncoro' a.sleep(0.001) error 'broken'")
         module("rs_syntax", "return (")
         module("rs_a", "return require 'rs_b'")

@@ -55,7 +55,8 @@ describe("run", function()
             asyncoro.spawn(stuck)
         end)
         assert.is_false(ok)
-        assert.matches("deadlock: nothing can wake the coros that are left %(1%):\n  coro stuck#%d+ waits in receive", message)
+        assert.matches("deadlock: nothing can wake the coros that are left %(1%):\n  coro stuck#%d+ waits in receive",
+            message)
     end)
 
     it("refuses wrong arguments", function()

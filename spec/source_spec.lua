@@ -104,11 +104,11 @@ describe("functions", function()
             for i = 1, 3 do
                 if i == 2 then goto continue end
                 repeat n = n + 1 until n > 0
-                while false do end
+                while n < 0 do n = n + 1 end
                 ::continue::
             end
             local inner <const> = function() return outer end
-            local t <close> = nil
+            local _ <close> = nil
             return s, n, inner(), a and "\u{20AC}"
         end)
         assert.same({ "end function end", 28.5, 1, "€" }, { fn(true) })

@@ -71,7 +71,8 @@ aco_msg_ref(aco_msg *msg)
 void
 aco_msg_unref(aco_msg *msg)
 {
-    if (msg != NULL && atomic_fetch_sub_explicit(&msg->refs, 1, memory_order_acq_rel) == 1) free(msg);
+    if (msg != NULL && atomic_fetch_sub_explicit(&msg->refs, 1, memory_order_acq_rel) == 1)
+        free(msg);
 }
 
 const void *

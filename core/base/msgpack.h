@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* msgpack.h -- the pieces of MessagePack (github.com/msgpack/msgpack/blob/master/spec.md).
  *
- * Writers put one piece at `at`, where ACO_MP_HEAD bytes must be free, and return its end; the bytes
- * of strings follow by the caller. The reader treats its bytes as hostile: it never looks beyond
- * their end, and a count it gives is never larger than the bytes that are left. */
+ * Writers put one piece at `at`, where ACO_MP_HEAD bytes must be free, and return its end; the
+ * bytes of strings follow by the caller. The reader treats its bytes as hostile: it never looks
+ * beyond their end, and a count it gives is never larger than the bytes that are left. */
 #ifndef ACO_MSGPACK_H
 #define ACO_MSGPACK_H
 
@@ -40,7 +40,7 @@ enum aco_mp_type {
 
 typedef struct aco_mp_item {
     enum aco_mp_type type;
-    int8_t ext;   /* EXT: its type */
+    int8_t ext;    /* EXT: its type */
     uint32_t size; /* STR, BIN, EXT: bytes at data; ARRAY, MAP: the count */
     union {
         bool boolean;

@@ -11,13 +11,13 @@
 #include "core/base/defs.h"
 
 enum aco_post_kind {
-    ACO_POST_MAIL,  /* the mailbox at `object` has messages from outside */
-    ACO_POST_SPACE, /* a task that waited to send may try again: `task`, `token` */
-    ACO_POST_REPLY, /* the answer to a call of `task`, wait `token`: `msg` or `err` */
-    ACO_POST_NAME,  /* a name has been registered somewhere in the process */
-    ACO_POST_ENDED, /* an engine of this process has ended: `task` is its number */
-    ACO_POST_HOST,  /* a message of the host program */
-    ACO_POST_SIGNAL, /* a signal: `err` is its number; in an isolate: end the program */
+    ACO_POST_MAIL,    /* the mailbox at `object` has messages from outside */
+    ACO_POST_SPACE,   /* a task that waited to send may try again: `task`, `token` */
+    ACO_POST_REPLY,   /* the answer to a call of `task`, wait `token`: `msg` or `err` */
+    ACO_POST_NAME,    /* a name has been registered somewhere in the process */
+    ACO_POST_ENDED,   /* an engine of this process has ended: `task` is its number */
+    ACO_POST_HOST,    /* a message of the host program */
+    ACO_POST_SIGNAL,  /* a signal: `err` is its number; in an isolate: end the program */
     ACO_POST_EXIT,    /* a coro that this engine watches has ended: `object` is its aco_export */
     ACO_POST_KILL,    /* terminate the coro of the aco_export at `object` */
     ACO_POST_REQUEST, /* do what `msg` says to the coro at `object`; answer to `from` */
@@ -31,8 +31,8 @@ typedef struct aco_post {
     uint32_t kind;
     int err;
     uint64_t task, token;
-    void *object; /* an owned reference where the kind has one */
-    aco_msg *msg; /* owned, may be NULL */
+    void *object;           /* an owned reference where the kind has one */
+    aco_msg *msg;           /* owned, may be NULL */
     struct aco_inbox *from; /* owned, may be NULL: who waits for the answer, as `task`, `token` */
 } aco_post;
 

@@ -36,8 +36,8 @@ loop_on_wake(evutil_socket_t fd, short what, void *arg)
 
 static void loop_expire(aco_loop *loop);
 
-/* Ends a poll at the earliest deadline; due timers are taken out afterwards. On a host's base it is the
- * drain, after which the loop may be gone. */
+/* Ends a poll at the earliest deadline; due timers are taken out afterwards. On a host's base it is
+ * the drain, after which the loop may be gone. */
 static void
 loop_on_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -73,8 +73,8 @@ loop_events(aco_loop *loop)
     return loop->wake_event != NULL && loop->timer_event != NULL ? ACO_OK : ACO_ENOMEM;
 }
 
-/* From now on posts end a poll of the base. Not from the first day: a host's base may end while there is
- * nothing to run. */
+/* From now on posts end a poll of the base. Not from the first day: a host's base may end while
+ * there is nothing to run. */
 static int
 loop_listen(aco_loop *loop)
 {
@@ -102,7 +102,8 @@ aco_loop_init(aco_loop *loop, struct event_base *base)
     return err;
 }
 
-/* The set goes first: it may be a parent process's too, whose interests a removal would take out. */
+/* The set goes first: it may be a parent process's too, whose interests a removal would take out.
+ */
 static void
 loop_mirror_close(aco_loop *loop)
 {

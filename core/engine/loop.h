@@ -23,9 +23,9 @@ struct aco_loop {
     aco_inbox *inbox; /* owned reference */
     struct event_base *base;
     struct event *wake_event, *timer_event;
-    aco_link watching;          /* descriptors that somebody waits for (aco_watch) */
-    size_t watches;             /* how many */
-    void (*drain)(void *arg);   /* of a loop that its host's base drives */
+    aco_link watching;        /* descriptors that somebody waits for (aco_watch) */
+    size_t watches;           /* how many */
+    void (*drain)(void *arg); /* of a loop that its host's base drives */
     void *drain_arg;
     aco_time grace; /* how long clean-up may wait after a cancel */
     int mirror;     /* epoll set that mirrors the base's interests, -1 until aco_loop_fd */
@@ -59,20 +59,22 @@ aco_loop_pop(aco_loop *loop)
  * task is ready (ACO_NEVER: without end; a deadline in the past: just look). */
 void aco_loop_poll(aco_loop *loop, aco_time deadline);
 
-/** The same without the base: timers and posts only. For the end of a loop on a host's base, which may be
- * running just now. */
+/** The same without the base: timers and posts only. For the end of a loop on a host's base, which
+ * may be running just now. */
 void aco_loop_settle(aco_loop *loop, aco_time deadline);
 
-/** Let the host's base drive the loop: whenever a task is ready, something was posted, or a timer is due,
- * `drain` is called from the base, as one event of our own. It runs what is ready and ends with
- * aco_loop_rearm or aco_loop_detach. Nothing else may poll the loop meanwhile. ACO_ENOMEM, ACO_ESYSTEM. */
+/** Let the host's base drive the loop: whenever a task is ready, something was posted, or a timer
+ * is due, `drain` is called from the base, as one event of our own. It runs what is ready and ends
+ * with aco_loop_rearm or aco_loop_detach. Nothing else may poll the loop meanwhile. ACO_ENOMEM,
+ * ACO_ESYSTEM. */
 ACO_MUSTUSE int aco_loop_attach(aco_loop *loop, void (*drain)(void *arg), void *arg);
 
-/** End of a drain: it is called again at the earliest timer, at `deadline` at the latest, at once when
- * a task is ready. */
+/** End of a drain: it is called again at the earliest timer, at `deadline` at the latest, at once
+ * when a task is ready. */
 void aco_loop_rearm(aco_loop *loop, aco_time deadline);
 
-/** From now on the base drives the loop no more, and none of its events keeps the base from ending. */
+/** From now on the base drives the loop no more, and none of its events keeps the base from ending.
+ */
 void aco_loop_detach(aco_loop *loop);
 
 /** True when something outside could still wake a task: a timer, a descriptor. */
@@ -83,8 +85,8 @@ bool aco_loop_awaits(const aco_loop *loop);
  * set. */
 int aco_loop_fd(aco_loop *loop);
 
-/** Arm the timer behind aco_loop_fd for the earliest timer, for `deadline` at the latest; call before
- * going back to the host's loop. */
+/** Arm the timer behind aco_loop_fd for the earliest timer, for `deadline` at the latest; call
+ * before going back to the host's loop. */
 void aco_loop_fd_arm(aco_loop *loop, aco_time deadline);
 
 /** In a forked child: give the loop kernel objects of its own. ACO_ESYSTEM: the loop is unusable.

@@ -32,7 +32,8 @@ aco_watch_mirror(aco_watch *watch)
                                                                                     : ACO_ESYSTEM;
 }
 
-/* Closing the duplicate alone would leave the interest in the set for as long as the original is open. */
+/* Closing the duplicate alone would leave the interest in the set for as long as the original is
+ * open. */
 void
 aco_watch_unmirror(aco_watch *watch)
 {
@@ -42,7 +43,8 @@ aco_watch_unmirror(aco_watch *watch)
     watch->mirrored = -1;
 }
 
-/* Plain files and folders are always ready; epoll refuses them, and libevent complains on stderr. */
+/* Plain files and folders are always ready; epoll refuses them, and libevent complains on stderr.
+ */
 static bool
 can_wait(int fd)
 {

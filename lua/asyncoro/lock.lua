@@ -113,13 +113,14 @@ function Lock:hold(timeout)
     return setmetatable({ lock = self, owner = self.owner }, Guard)
 end
 
-function Guard:close()
+-- Release, once.
+local function guard_close(self)
     local held <const> = self.lock
     self.lock = nil
     if held and held.owner == self.owner then held:release() end
 end
 
-Guard.__close = Guard.close
+Guard.close, Guard.__close = guard_close, guard_close
 
 --- Who holds it.
 -- @function lock:holder

@@ -106,7 +106,7 @@ end
 local function run(self, one, fn, ...)
     local job <const>, key <const> = job_of(self, one, fn, ...)
     local at_work = true
-    local guard <close> = setmetatable({}, { __close = function()
+    local _ <close> = setmetatable({}, { __close = function()
         if at_work then abandon(self, one) else give_back(self, one) end
     end })
     local results <const>, message <const>, code <const> = one.coro:call(job)

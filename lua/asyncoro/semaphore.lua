@@ -59,13 +59,14 @@ function Semaphore:hold(timeout)
     return setmetatable({ semaphore = self }, Guard)
 end
 
-function Guard:close()
+-- Give the place back, once.
+local function guard_close(self)
     local held <const> = self.semaphore
     self.semaphore = nil
     if held then held:release() end
 end
 
-Guard.__close = Guard.close
+Guard.close, Guard.__close = guard_close, guard_close
 
 --- How many places are free.
 -- @function semaphore:available

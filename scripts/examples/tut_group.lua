@@ -13,7 +13,10 @@ local function fetch_all(jobs)
     local results = {}
     asyncoro.group(function(group)
         for name, seconds in pairs(jobs) do
-            group:spawn(function() results[#results + 1] = fetch(name, seconds) end)
+            group:spawn(function()
+                local result = fetch(name, seconds) -- others run meanwhile: only now look at `results`
+                results[#results + 1] = result
+            end)
         end
     end)
     table.sort(results)

@@ -30,7 +30,7 @@ woken(aco_loop *loop, aco_task *task, int err)
 }
 
 static bool
-pending(const aco_task *task)
+is_pending(const aco_task *task)
 {
     bool is = (task->pending & ACO_PENDING_CANCEL) != 0;
 
@@ -48,7 +48,7 @@ test_nested(aco_loop *loop)
     task_new(loop, &task);
     CHECK(aco_scope_enter(loop, &outer, &task, ACO_NEVER) == ACO_OK);
     CHECK(aco_scope_enter(loop, &inner, &task, ACO_NEVER) == ACO_OK);
-    CHECK(!pending(&task) && aco_scope_deadline(loop, &task) == ACO_NEVER);
+    CHECK(!is_pending(&task) && aco_scope_deadline(loop, &task) == ACO_NEVER);
 
     aco_scope_cancel(loop, &inner, ACO_EBUSY);
     CHECK(aco_scope_due(&task) == &inner && inner.reason == ACO_EBUSY);
@@ -59,7 +59,7 @@ test_nested(aco_loop *loop)
     aco_scope_raised(loop, &outer);
     CHECK(aco_scope_due(&task) == &inner);
     aco_scope_raised(loop, &inner);
-    CHECK(!pending(&task) && loop->timers.count == 2); /* their graces */
+    CHECK(!is_pending(&task) && loop->timers.count == 2); /* their graces */
     aco_scope_leave(loop, &inner);
     CHECK(task.scope == &outer && loop->timers.count == 1);
     aco_scope_leave(loop, &outer);
@@ -79,9 +79,9 @@ test_wait(aco_loop *loop)
     park(loop, &task);
     aco_scope_cancel(loop, &scope, ACO_ECANCELED);
     woken(loop, &task, ACO_ECANCELED);
-    CHECK(pending(&task));
+    CHECK(is_pending(&task));
     aco_scope_leave(loop, &scope);
-    CHECK(!pending(&task));
+    CHECK(!is_pending(&task));
 
     aco_list_init(&queue); /* a completed wait keeps its result */
     CHECK(aco_scope_enter(loop, &scope, &task, ACO_NEVER) == ACO_OK);
@@ -91,7 +91,7 @@ test_wait(aco_loop *loop)
     CHECK(aco_waitq_wake_one(loop, &queue, ACO_OK) == &task);
     aco_scope_cancel(loop, &scope, ACO_ECANCELED);
     woken(loop, &task, ACO_OK);
-    CHECK(pending(&task) && aco_loop_pop(loop) == NULL);
+    CHECK(is_pending(&task) && aco_loop_pop(loop) == NULL);
     aco_scope_leave(loop, &scope);
 }
 
@@ -109,7 +109,7 @@ test_deadline(aco_loop *loop)
     CHECK(aco_scope_enter(loop, &inner, &task, far + 1) == ACO_OK);
     CHECK(aco_scope_deadline(loop, &task) == far);
     aco_scopes_expire(loop, &task, far - 1);
-    CHECK(!pending(&task) && loop->timers.count == 3);
+    CHECK(!is_pending(&task) && loop->timers.count == 3);
     aco_scopes_expire(loop, &task, far);
     CHECK(aco_scope_due(&task) == &outer && outer.reason == ACO_ETIMEOUT);
     CHECK(inner.state == ACO_SCOPE_OPEN && aco_scope_deadline(loop, &task) == far + 1);
@@ -117,7 +117,7 @@ test_deadline(aco_loop *loop)
     CHECK(inner.state == ACO_SCOPE_CANCELED && aco_scope_due(&task) == &outer);
     aco_scope_leave(loop, &inner);
     aco_scope_leave(loop, &outer);
-    CHECK(!pending(&task) && loop->timers.count == 1);
+    CHECK(!is_pending(&task) && loop->timers.count == 1);
     aco_scope_leave(loop, &wide);
 
     CHECK(aco_scope_enter(loop, &outer, &task, 1) == ACO_OK); /* long past: the loop expires it */
@@ -142,23 +142,23 @@ test_shield(aco_loop *loop)
     CHECK(aco_scope_deadline(loop, &task) == ACO_NEVER);
     park(loop, &task);
     aco_scope_cancel(loop, &outer, ACO_ECANCELED);
-    CHECK(task.state == ACO_PARKED && !pending(&task));
+    CHECK(task.state == ACO_PARKED && !is_pending(&task));
     CHECK(aco_task_wake(loop, &task, ACO_OK, 0));
     woken(loop, &task, ACO_OK);
     CHECK(aco_scope_enter(loop, &inner, &task, ACO_NEVER) == ACO_OK);
     aco_scope_cancel(loop, &inner, ACO_ECANCELED);
     CHECK(aco_scope_due(&task) == &inner);
     aco_scope_leave(loop, &inner);
-    CHECK(!pending(&task));
+    CHECK(!is_pending(&task));
     aco_scope_leave(loop, &shield); /* what came meanwhile is raised after it */
     CHECK(aco_scope_due(&task) == &outer);
 
     aco_shield_enter(loop, &shield, &task); /* before it was raised */
-    CHECK(!pending(&task));
+    CHECK(!is_pending(&task));
     aco_scope_leave(loop, &shield);
-    CHECK(pending(&task));
+    CHECK(is_pending(&task));
     aco_scope_leave(loop, &outer);
-    CHECK(!pending(&task));
+    CHECK(!is_pending(&task));
 }
 
 /* After a raise clean-up may wait; when the grace has ended every wait raises, until the scope is
@@ -176,7 +176,7 @@ test_grace(aco_loop *loop)
     aco_scope_raised(loop, &scope);
     park(loop, &task);
     aco_loop_poll(loop, 0);
-    CHECK(task.state == ACO_PARKED && !pending(&task));
+    CHECK(task.state == ACO_PARKED && !is_pending(&task));
     CHECK(aco_scope_deadline(loop, &task) > aco_now() + 900 * ACO_SECOND);
     aco_scopes_expire(loop, &task, ACO_NEVER);
     woken(loop, &task, ACO_ECANCELED);
@@ -188,7 +188,7 @@ test_grace(aco_loop *loop)
     CHECK(aco_scope_enter(loop, &scope, &task, ACO_NEVER) == ACO_OK);
     aco_scope_cancel(loop, &scope, ACO_ECANCELED);
     aco_scope_raised(loop, &scope);
-    CHECK(!pending(&task));
+    CHECK(!is_pending(&task));
     park(loop, &task);
     aco_loop_poll(loop, 0);
     woken(loop, &task, ACO_ECANCELED);
@@ -197,7 +197,7 @@ test_grace(aco_loop *loop)
         aco_scope_raised(loop, &scope);
     }
     aco_scope_leave(loop, &scope);
-    CHECK(!pending(&task));
+    CHECK(!is_pending(&task));
     loop->grace = ACO_GRACE;
 }
 
@@ -217,7 +217,7 @@ test_outermost(aco_loop *loop)
     aco_scope_leave(loop, &inner);
     CHECK(aco_scope_due(&task) == &whole);
     aco_scope_leave(loop, &whole);
-    CHECK(task.scope == NULL && !pending(&task));
+    CHECK(task.scope == NULL && !is_pending(&task));
 }
 
 int
