@@ -86,7 +86,10 @@ acl_remote_check(lua_State *L, int idx)
 {
     acl_remote *r = acl_remote_test(L, idx);
 
-    if (r == NULL) luaL_typeerror(L, idx, "coro");
+    if (r == NULL) {
+        luaL_typeerror(L, idx, "coro");
+        __builtin_unreachable(); /* it raises */
+    }
     return r;
 }
 

@@ -23,7 +23,7 @@
 #define UNOBSERVED_DELAY ACO_SECOND
 
 /* How much longer than the grace the end waits for coros that do not end. */
-#define STOP_MARGIN ACO_SECOND
+#define STOP_MARGIN (ACO_SECOND / 10)
 
 static int
 turn_protected(lua_State *L)

@@ -101,7 +101,7 @@ describe("group", function()
     it("ends in time under with_timeout", function()
         run(function()
             local child
-            assert.equal("timeout", select(3, asyncoro.with_timeout(0.002, asyncoro.group, function(group)
+            assert.equal("timeout", select(3, asyncoro.with_timeout(0.05, asyncoro.group, function(group)
                 child = group:spawn(asyncoro.sleep, 100)
             end)))
             assert.is_false(child:is_alive())

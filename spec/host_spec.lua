@@ -335,9 +335,11 @@ describe("the host binary", function()
         end)
 
         it("SIGTERM does the same and ends with 143", function()
-            local code <const>, rest <const> = ended_by("TERM", [[
-                local _ <close> = setmetatable({}, {__close = function() print 'cleaned up' end})
-                asyncoro.sleep(1000)]])
+            local running <const> = program.start {"-e", ASYNCORO
+                .. "local _ <close> = setmetatable({}, {__close = function() print 'cleaned up' end}) "
+                .. program.PRINT_ID .. "asyncoro.sleep(1000)"}
+            program.signal("TERM", assert(tonumber(running:line())))
+            local code <const>, rest <const> = running:finish()
             assert.equal(143, code)
             assert.matches("cleaned up\n", rest)
         end)

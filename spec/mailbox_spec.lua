@@ -68,9 +68,10 @@ describe("send and receive", function()
             local receiver = asyncoro.spawn(function()
                 asyncoro.receive(0.001)
                 pcall(asyncoro.with_timeout, 0.001, asyncoro.receive)
+                asyncoro.suspend()
                 return asyncoro.receive()
             end)
-            asyncoro.sleep(0.005)
+            while not receiver:resume() do asyncoro.sleep(0.001) end
             receiver:send "late"
             assert.same({ true, "late" }, { receiver:finish() })
         end)
