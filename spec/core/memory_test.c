@@ -198,8 +198,8 @@ main(void)
 {
     /* What goes wrong is said on stderr by the engine, here thousands of times. */
     CHECK(freopen("/dev/null", "w", stderr) != NULL || true);
-    fail_each("scenario", run_all, 2, 1);
-    fail_each("scenario", run_all, 1000000, 1);
+    fail_each("scenario", run_all, 2, 5);
+    fail_each("scenario", run_all, 1000000, 5);
     fail_each("opening", open_all, 2, 17);
     fail_each("opening", open_all, 1000000, 17);
     return 0;
