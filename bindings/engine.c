@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* engine.c -- the engine of a Lua state: made with asyncoro.core, ended with the state. */
 #include "bindings/engine.h"
+#include "bindings/leash.h"
 #include "bindings/reach.h"
 
 #include <lualib.h>
@@ -143,6 +144,7 @@ acl_slot_coro(const acl_engine *e, uint32_t slot)
 void
 acl_engine_close(acl_engine *e)
 {
+    acl_leash_stop(e); /* os.exit may close the state in the middle of a program */
     acl_reach_close(e);
     if (e->loop.inbox != NULL) aco_loop_fini(&e->loop);
     free(e->slots);
@@ -198,7 +200,9 @@ acl_engine_open(lua_State *L, struct event_base *base)
 {
     acl_engine *e = acl_engine_find(L);
     if (e != NULL) {
-        if (e->loop.inbox == NULL) engine_loop(L, e, base);
+        if (e->loop.inbox != NULL) return e;
+        engine_loop(L, e, base);
+        acl_reach_open(L, e);
         return e;
     }
     e = lua_newuserdatauv(L, sizeof *e, 0);
