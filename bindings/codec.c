@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "bindings/codec.h"
 
-#include <string.h>
-
 /* Keys in the registry. */
 static const char classes_key = 0, shipper_key = 0;
 
@@ -67,29 +65,14 @@ class_of(lua_State *L)
 static int
 codec_encode(lua_State *L)
 {
-    aco_msg *msg;
-
     luaL_checkany(L, 1);
     lua_settop(L, 1);
-    int err = acl_encode(L, 1, &msg);
-    if (err != ACO_OK) {
-        lua_pushnil(L);
-        lua_insert(L, -2);
-        lua_pushstring(L, aco_err_word(err));
-        return 3;
-    }
-    luaL_Buffer out;
-    size_t size = aco_msg_size(msg);
-    if (size <= LUAL_BUFFERSIZE) { /* no memory is asked for before the message is let go */
-        luaL_buffinit(L, &out);
-        memcpy(luaL_prepbuffer(&out), aco_msg_data(msg), size);
-        aco_msg_unref(msg);
-        luaL_pushresultsize(&out, size);
-        return 1;
-    }
-    lua_pushlstring(L, aco_msg_data(msg), size);
-    aco_msg_unref(msg);
-    return 1;
+    int err = acl_encode_string(L, 1);
+    if (err == ACO_OK) return 1;
+    lua_pushnil(L);
+    lua_insert(L, -2);
+    lua_pushstring(L, aco_err_word(err));
+    return 3;
 }
 
 /* decode(string): the value; or nil, message, code */

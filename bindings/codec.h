@@ -14,6 +14,9 @@
  * no memory, and what a class's __encode raises. */
 int acl_encode(lua_State *L, int idx, aco_msg **msg);
 
+/** The same, with a string that is pushed. */
+int acl_encode_string(lua_State *L, int idx);
+
 /** Decode one value, which is pushed. Otherwise a text is pushed: ACO_EPROTOCOL (malformed, or more
  * follows it), ACO_ETOOLARGE. Raises when there is no memory. Treats the bytes as hostile. */
 int acl_decode(lua_State *L, const void *data, size_t size);
@@ -23,7 +26,8 @@ int acl_decode(lua_State *L, const void *data, size_t size);
 /* Extension types. */
 enum acl_ext { ACL_EXT_CORO = 1, ACL_EXT_REF = 5, ACL_EXT_INSTANCE = 6, ACL_EXT_CODE = 7 };
 
-/* Values nest so deep at most; one message has so many bytes and tables at most. */
+/* Values nest so deep at most; one message has so many bytes, and numbered values (tables,
+ * instances, code), at most. */
 enum { ACL_CODEC_DEPTH = 200, ACL_CODEC_SIZE = 64 << 20, ACL_CODEC_TABLES = 4 << 20 };
 
 /* Push the table of classes: metatable -> name, and name -> metatable. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* decode.c -- MessagePack to a Lua value. The bytes may come from anybody: every count is checked
- * against the bytes that are left, and tables grow with what is really there. */
+/* decode.c -- MessagePack to a Lua value. The bytes may come from anybody: no room is made for a
+ * count unless the bytes that are left suffice for it and for all that the tables around it still
+ * wait for, so that the tables of a message take memory in proportion to its size. */
 #include "bindings/codec.h"
 #include "bindings/remote.h"
 
@@ -9,14 +10,13 @@
 
 #include "core/base/msgpack.h"
 
-/* Room made at once for a table, whatever its count says. */
-enum { TABLE_FIRST = 4096 };
-
 typedef struct decoder {
     lua_State *L;
     aco_mp_reader reader;
     int refs; /* stack index of number -> value; 0 when the message refers to nothing */
+    int made; /* stack index of the list of classes this message has made; nil for none */
     int depth;
+    size_t owed;       /* values that the arrays and maps around still wait for */
     lua_Integer count; /* numbered values so far */
 } decoder;
 
@@ -96,6 +96,7 @@ static int
 decode_array(decoder *dec, uint32_t count)
 {
     for (uint32_t i = 1; i <= count; i++) {
+        dec->owed--;
         int err = decode_value(dec);
         if (err != ACO_OK) return err;
         lua_rawseti(dec->L, -2, i);
@@ -116,12 +117,14 @@ decode_pairs(decoder *dec, uint32_t count)
     lua_State *L = dec->L;
 
     for (uint32_t i = 0; i < count; i++) {
+        dec->owed--;
         int err = decode_value(dec);
         if (err != ACO_OK) return err;
-        if (!is_key(L, -1)) return fail(dec, "a key that is nil or no number");
+        if (!is_key(L, -1)) return fail(dec, "a key that is nil or NaN");
         lua_pushvalue(L, -1);
         if (lua_rawget(L, -3) != LUA_TNIL) return fail(dec, "a key comes twice");
         lua_pop(L, 1);
+        dec->owed--;
         err = decode_value(dec);
         if (err != ACO_OK) return err;
         lua_rawset(L, -3);
@@ -129,40 +132,52 @@ decode_pairs(decoder *dec, uint32_t count)
     return ACO_OK;
 }
 
+/* An array or a map begins. */
+static int
+table_open(decoder *dec, const aco_mp_item *item, lua_Integer *number)
+{
+    size_t values = item->type == ACO_MP_MAP ? 2 * (size_t)item->size : item->size;
+
+    if (values > (size_t)(dec->reader.end - dec->reader.at) - dec->owed)
+        return fail(dec, "it ends in the middle of a table");
+    dec->owed += values;
+    return number_take(dec, number);
+}
+
 /* Fill the table on top. */
 static int
 decode_entries(decoder *dec, const aco_mp_item *item)
 {
-    if (dec->depth == ACL_CODEC_DEPTH) return fail(dec, "values nested too deep");
-    luaL_checkstack(dec->L, 12, "a message is nested too deep");
-    dec->depth++;
-    int err =
-        item->type == ACO_MP_ARRAY ? decode_array(dec, item->size) : decode_pairs(dec, item->size);
-    dec->depth--;
-    return err;
+    if (item->type == ACO_MP_ARRAY) return decode_array(dec, item->size);
+    return decode_pairs(dec, item->size);
 }
 
-static void
-table_new(lua_State *L, const aco_mp_item *item)
+/* One level deeper; the caller goes up again. See encode.c for what is a level. */
+static int
+deeper(decoder *dec)
 {
-    int count = item->size < TABLE_FIRST ? (int)item->size : TABLE_FIRST;
-
-    if (item->type == ACO_MP_ARRAY)
-        lua_createtable(L, count, 0);
-    else
-        lua_createtable(L, 0, count);
+    luaL_checkstack(dec->L, LUA_MINSTACK, "a message is nested too deep");
+    if (dec->depth++ < ACL_CODEC_DEPTH) return ACO_OK;
+    lua_pushfstring(dec->L, "the message is nested more than %d deep", ACL_CODEC_DEPTH);
+    return ACO_ETOOLARGE;
 }
 
 static int
 decode_table(decoder *dec, const aco_mp_item *item)
 {
     lua_Integer number;
-    int err = number_take(dec, &number);
+    int err = table_open(dec, item, &number);
 
+    if (err == ACO_OK) err = deeper(dec);
     if (err != ACO_OK) return err;
-    table_new(dec->L, item);
+    if (item->type == ACO_MP_ARRAY)
+        lua_createtable(dec->L, (int)item->size, 0);
+    else
+        lua_createtable(dec->L, 0, (int)item->size);
     number_is(dec, number);
-    return decode_entries(dec, item);
+    err = decode_entries(dec, item);
+    dec->depth--;
+    return err;
 }
 
 /* The next value is an array or a map: its entries go into the table on top. */
@@ -175,7 +190,7 @@ decode_into(decoder *dec)
 
     if (err != ACO_OK) return err;
     if (item.type != ACO_MP_ARRAY && item.type != ACO_MP_MAP) return fail(dec, "fields expected");
-    err = number_take(dec, &number);
+    err = table_open(dec, &item, &number);
     if (err != ACO_OK) return err;
     number_is(dec, number);
     return decode_entries(dec, &item);
@@ -184,6 +199,13 @@ decode_into(decoder *dec)
 /* Instances --------------------------------------------------------------------------------------
  */
 
+/* A name need not be valid UTF-8. */
+static bool
+is_string(const aco_mp_item *item)
+{
+    return item->type == ACO_MP_STR || item->type == ACO_MP_BIN;
+}
+
 static int
 decode_name(decoder *dec)
 {
@@ -191,9 +213,17 @@ decode_name(decoder *dec)
     int err = next(dec, &item);
 
     if (err != ACO_OK) return err;
-    if (item.type != ACO_MP_STR) return fail(dec, "a name expected");
+    if (!is_string(&item)) return fail(dec, "a name expected");
     lua_pushlstring(dec->L, (const char *)item.u.data, item.size);
     return ACO_OK;
+}
+
+/* What is on top as text, without its metamethods, which might raise. */
+static const char *
+push_text(lua_State *L)
+{
+    if (lua_type(L, -1) != LUA_TSTRING) lua_pushfstring(L, "a %s", luaL_typename(L, -1));
+    return lua_tostring(L, -1);
 }
 
 /* Call a function of the shipper with the n values on top; one result. What it refuses is said. */
@@ -202,14 +232,18 @@ ship(decoder *dec, const char *what, int n)
 {
     lua_State *L = dec->L;
 
-    luaL_checkstack(L, 6, NULL);
     if (!acl_codec_shipper(L, what)) return fail(dec, "code, which cannot be loaded here");
     lua_insert(L, -1 - n);
-    if (lua_pcall(L, n, 2, 0) != LUA_OK) {
-        lua_pushfstring(L, "malformed message: %s", luaL_tolstring(L, -1, NULL));
+    int status = lua_pcall(L, n, 2, 0);
+    if (status == LUA_ERRMEM) return lua_error(L);
+    if (status != LUA_OK) {
+        lua_pushfstring(L, "malformed message: %s", push_text(L));
         return ACO_EPROTOCOL;
     }
-    if (lua_isnil(L, -2)) return ACO_EPROTOCOL; /* its message is on top */
+    if (lua_isnil(L, -2)) { /* its message is on top */
+        push_text(L);
+        return ACO_EPROTOCOL;
+    }
     lua_pop(L, 1);
     return ACO_OK;
 }
@@ -225,15 +259,23 @@ class_find(lua_State *L)
     return type;
 }
 
-/* The value on top becomes what the class's __decode, below it, makes of it. */
+/* Read a value and put what the class's __decode, which is on top, makes of it in its place; with
+ * nil, message it refuses. */
 static int
 decode_hooked(decoder *dec, const char *name)
 {
+    lua_State *L = dec->L;
     int err = decode_value(dec);
 
     if (err != ACO_OK) return err;
-    if (lua_pcall(dec->L, 1, 1, 0) == LUA_OK) return ACO_OK;
-    lua_pushfstring(dec->L, "__decode of class %s: %s", name, luaL_tolstring(dec->L, -1, NULL));
+    int status = lua_pcall(L, 1, 2, 0);
+    if (status == LUA_ERRMEM) return lua_error(L);
+    if (status == LUA_OK && !lua_isnil(L, -2)) {
+        lua_pop(L, 1);
+        return ACO_OK;
+    }
+    const char *what = lua_isnil(L, -1) ? "it gave nil" : push_text(L);
+    lua_pushfstring(L, "__decode of class %s: %s", name, what);
     return ACO_EPROTOCOL;
 }
 
@@ -250,9 +292,11 @@ decode_instance_here(decoder *dec, lua_Integer number)
         lua_pop(L, 1);
         lua_pushvalue(L, class);
         err = ship(dec, "known_class", 1);
+        if (err == ACO_OK && !lua_istable(L, -1)) err = fail(dec, "a class expected");
         if (err != ACO_OK) return err;
     }
-    lua_getfield(L, class + 1, "__decode");
+    lua_pushliteral(L, "__decode"); /* its own: like a metamethod, none is inherited */
+    lua_rawget(L, class + 1);
     if (lua_isfunction(L, -1)) {
         err = decode_hooked(dec, lua_tostring(L, class));
     } else {
@@ -295,37 +339,93 @@ decode_function(decoder *dec, lua_Integer number)
     return ACO_OK;
 }
 
-/* A class that is new here is made, and gets its fields; of another they are read and let go. */
+/* The class on top was made for this message; should that fail, it is forgotten. */
+static void
+note_made(decoder *dec)
+{
+    lua_State *L = dec->L;
+
+    if (lua_isnil(L, dec->made)) {
+        lua_newtable(L);
+        lua_replace(L, dec->made);
+    }
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, dec->made, (lua_Integer)lua_rawlen(L, dec->made) + 1);
+}
+
+/* Classes of which only a part may have come. */
+static void
+forget_made(decoder *dec)
+{
+    lua_State *L = dec->L;
+
+    if (lua_isnil(L, dec->made)) return;
+    luaL_checkstack(L, 6, NULL);
+    acl_codec_classes(L);
+    int classes = lua_gettop(L);
+    for (lua_Integer i = (lua_Integer)lua_rawlen(L, dec->made); i > 0; i--) {
+        lua_rawgeti(L, dec->made, i);
+        lua_pushvalue(L, -1);
+        if (lua_rawget(L, classes) == LUA_TSTRING) { /* its name */
+            lua_pushnil(L);
+            lua_rawset(L, classes);
+            lua_pushnil(L);
+            lua_rawset(L, classes);
+        }
+        lua_settop(L, classes);
+    }
+}
+
+/* What the class below is to have for a metatable; by it a class inherits. */
+static int
+decode_metatable(decoder *dec)
+{
+    int err = decode_value(dec);
+
+    if (err != ACO_OK) return err;
+    if (!lua_istable(dec->L, -1) && !lua_isnil(dec->L, -1))
+        return fail(dec, "the metatable of a class expected");
+    lua_setmetatable(dec->L, -2);
+    return ACO_OK;
+}
+
+/* Replace the class's name, on top, by the class, which is made when there is none. */
+static int
+class_take(decoder *dec, bool *known)
+{
+    lua_State *L = dec->L;
+
+    lua_pushvalue(L, -1);
+    *known = class_find(L) == LUA_TTABLE;
+    if (!*known) {
+        lua_pop(L, 1);
+        lua_pushvalue(L, -1);
+        int err = ship(dec, "class", 1);
+        if (err == ACO_OK && !lua_istable(L, -1)) err = fail(dec, "a class expected");
+        if (err != ACO_OK) return err;
+        note_made(dec);
+    }
+    lua_remove(L, -2);
+    return ACO_OK;
+}
+
+/* A class that is new here gets its fields and its metatable; those of another are read and let go.
+ */
 static int
 decode_class(decoder *dec, lua_Integer number)
 {
-    lua_State *L = dec->L;
-    int err = decode_name(dec), class = lua_gettop(L);
+    int top = lua_gettop(dec->L);
+    bool known;
 
+    int err = decode_name(dec);
+    if (err == ACO_OK) err = class_take(dec, &known);
     if (err != ACO_OK) return err;
-    lua_pushvalue(L, class);
-    bool known = class_find(L) == LUA_TTABLE;
-    if (!known) {
-        lua_pop(L, 1);
-        lua_pushvalue(L, class);
-        err = ship(dec, "class", 1);
-        if (err != ACO_OK) return err;
-    }
-    lua_replace(L, class);
     number_is(dec, number);
-    if (known) lua_newtable(L);
+    if (known) lua_newtable(dec->L);
     err = decode_into(dec);
-    lua_settop(L, err == ACO_OK ? class : lua_gettop(L));
-    if (err == ACO_OK) err = decode_value(dec);
-    if (err != ACO_OK) return err;
-    if (!known && lua_istable(L, -1)) { /* what it inherits from */
-        lua_createtable(L, 0, 1);
-        lua_insert(L, -2);
-        lua_setfield(L, -2, "__index");
-        lua_setmetatable(L, class);
-    }
-    lua_settop(L, class);
-    return ACO_OK;
+    if (err == ACO_OK) err = decode_metatable(dec);
+    if (err == ACO_OK) lua_settop(dec->L, top + 1);
+    return err;
 }
 
 static int
@@ -336,7 +436,7 @@ decode_code_here(decoder *dec, lua_Integer number)
     int err = next(dec, &item);
 
     if (err != ACO_OK) return err;
-    if (item.type == ACO_MP_STR) {
+    if (is_string(&item)) {
         lua_pushlstring(dec->L, (const char *)item.u.data, item.size);
         err = ship(dec, "find", 1);
         if (err == ACO_OK) number_is(dec, number);
@@ -357,19 +457,20 @@ static int
 decode_inside(decoder *dec, const aco_mp_item *item, int (*decode)(decoder *, lua_Integer))
 {
     aco_mp_reader rest = dec->reader;
+    size_t owed = dec->owed;
     lua_Integer number;
 
-    if (dec->depth == ACL_CODEC_DEPTH) return fail(dec, "values nested too deep");
-    luaL_checkstack(dec->L, 12, "a message is nested too deep");
-    int err = number_take(dec, &number);
+    int err = deeper(dec);
+    if (err == ACO_OK) err = number_take(dec, &number);
     if (err != ACO_OK) return err;
-    dec->depth++;
+    dec->owed = 0; /* the payload has bytes of its own */
     dec->reader = (aco_mp_reader){item->u.data, item->u.data + item->size};
     err = decode(dec, number);
     dec->depth--;
     if (err == ACO_OK && dec->reader.at != dec->reader.end)
         err = fail(dec, "bytes are left inside a value");
     dec->reader = rest;
+    dec->owed = owed;
     return err;
 }
 
@@ -429,19 +530,24 @@ acl_decode(lua_State *L, const void *data, size_t size)
     int top = lua_gettop(L);
     decoder dec = {.L = L, .reader = {data, (const uint8_t *)data + size}};
 
-    luaL_checkstack(L, 12, NULL);
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
     if (size > ACL_CODEC_SIZE) {
         lua_pushfstring(L, "the message is larger than %d bytes", ACL_CODEC_SIZE);
         return ACO_ETOOLARGE;
     }
+    lua_pushnil(L);
+    dec.made = top + 1;
     if (has_refs(data, size)) {
         lua_newtable(L);
-        dec.refs = lua_gettop(L);
+        dec.refs = top + 2;
     }
     int err = decode_value(&dec);
     if (err == ACO_OK && dec.reader.at != dec.reader.end)
         err = fail(&dec, "more follows its value");
-    if (lua_gettop(L) > top + 1) lua_replace(L, top + 1);
+    int value = lua_gettop(L);
+    if (err != ACO_OK) forget_made(&dec);
+    lua_settop(L, value);
+    lua_replace(L, top + 1);
     lua_settop(L, top + 1);
     return err;
 }

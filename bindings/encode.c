@@ -6,104 +6,44 @@
  * begin; what is met again is written as its number. Most messages hold one table or none, and for
  * those no table of what was seen is made. */
 #include "bindings/codec.h"
+#include "bindings/place.h"
 #include "bindings/remote.h"
 
 #include <string.h>
 
 #include "core/base/msgpack.h"
 
-enum { FIRST_BLOCK = 512, EXT_HEAD = 6 };
-
-/* Where in the value we are, for the text of a refusal: a chain on the C stack. */
-typedef struct place {
-    const struct place *up;
-    int key;        /* stack index of the key; 0: `index` is the key */
-    int descriptor; /* stack index of a function's descriptor: `index` is one of its upvalues */
-    lua_Integer index;
-} place;
+enum { FIRST_BLOCK = 512, EXT_HEAD = 6, SEEN_FIRST = 8 };
 
 typedef struct encoder {
     lua_State *L;
     uint8_t *data, *at, *end;
     int block, seen, cells; /* stack indices; what is there is nil until needed */
+    int classes;            /* of the table of classes */
     int root;               /* of the first numbered value */
     int depth, inside;      /* how deep we are, in tables and in functions */
     lua_Integer count;      /* numbered values so far */
     uint8_t first[FIRST_BLOCK];
 } encoder;
 
-static int encode_value(encoder *enc, int idx, const place *where);
+static int encode_value(encoder *enc, int idx, const acl_place *where);
 
 /* Refusals ---------------------------------------------------------------------------------------
  */
 
-static bool
-is_name(lua_State *L, int idx)
-{
-    if (lua_type(L, idx) != LUA_TSTRING) return false;
-    const char *s = lua_tostring(L, idx);
-    size_t size = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
-    return size > 0 && size == lua_rawlen(L, idx) && (*s < '0' || *s > '9');
-}
-
-static void
-push_key(lua_State *L, const place *where)
-{
-    if (where->key == 0)
-        lua_pushfstring(L, "[%I]", (LUAI_UACINT)where->index);
-    else if (is_name(L, where->key))
-        lua_pushfstring(L, ".%s", lua_tostring(L, where->key));
-    else if (lua_type(L, where->key) == LUA_TSTRING)
-        lua_pushfstring(L, "[\"%s\"]", lua_tostring(L, where->key));
-    else
-        lua_pushfstring(L, "[%s]", luaL_tolstring(L, where->key, NULL));
-}
-
-static void
-push_upvalue(lua_State *L, const place *where)
-{
-    lua_getfield(L, where->descriptor, "name");
-    lua_getfield(L, where->descriptor, "upvalues");
-    lua_geti(L, -1, where->index);
-    const char *name = lua_tostring(L, -3), *upvalue = lua_tostring(L, -1);
-    lua_pushfstring(L, "%s: upvalue `%s`", name != NULL ? name : "a function",
-                    upvalue != NULL ? upvalue : "?");
-}
-
-/* Push the path to a place, as Lua code would write it; what leads to a function is left out. */
-static void
-push_path(lua_State *L, const place *where)
-{
-    luaL_checkstack(L, 8, NULL);
-    int top = lua_gettop(L);
-    if (where == NULL) {
-        lua_pushliteral(L, "message");
-        return;
-    }
-    if (where->descriptor != 0) {
-        push_upvalue(L, where);
-    } else {
-        push_path(L, where->up);
-        int path = lua_gettop(L);
-        push_key(L, where);
-        lua_pushfstring(L, "%s%s", lua_tostring(L, path), lua_tostring(L, -1));
-    }
-    lua_replace(L, top + 1);
-    lua_settop(L, top + 1);
-}
-
 static int
-refuse(encoder *enc, const place *where, const char *what)
+refuse(encoder *enc, const acl_place *where, const char *what)
 {
     lua_State *L = enc->L;
 
-    push_path(L, where);
+    luaL_checkstack(L, 4, NULL);
+    acl_place_push(L, where);
     lua_pushfstring(L, "%s is %s, which cannot be sent", lua_tostring(L, -1), what);
     return ACO_EUNSENDABLE;
 }
 
 static int
-refuse_type(encoder *enc, int idx, const place *where)
+refuse_type(encoder *enc, int idx, const acl_place *where)
 {
     lua_State *L = enc->L;
 
@@ -115,8 +55,21 @@ refuse_type(encoder *enc, int idx, const place *where)
 static int
 too_large(encoder *enc)
 {
+    luaL_checkstack(enc->L, 2, NULL);
     lua_pushfstring(enc->L, "the message is larger than %d bytes, or has more than %d tables",
                     ACL_CODEC_SIZE, ACL_CODEC_TABLES);
+    return ACO_ETOOLARGE;
+}
+
+/* One level deeper; the caller goes up again where it succeeds. Both ends count the same levels:
+ * arrays and maps, instances and code, but not the map in which an instance or a class has its
+ * fields. */
+static int
+deeper(encoder *enc)
+{
+    luaL_checkstack(enc->L, LUA_MINSTACK, "a message is nested too deep");
+    if (enc->depth++ < ACL_CODEC_DEPTH) return ACO_OK;
+    lua_pushfstring(enc->L, "the message is nested more than %d deep", ACL_CODEC_DEPTH);
     return ACO_ETOOLARGE;
 }
 
@@ -195,7 +148,7 @@ seen_make(encoder *enc)
 {
     lua_State *L = enc->L;
 
-    lua_newtable(L);
+    lua_createtable(L, 0, SEEN_FIRST);
     if (enc->count > 0) {
         lua_pushvalue(L, enc->root);
         lua_pushinteger(L, 0);
@@ -219,7 +172,7 @@ write_ref(encoder *enc, lua_Integer number)
 /* Give the value at idx its number; or, when it has one, write that. `open`: a value that cannot be
  * referred to before it has ended; see seen_close. */
 static int
-number_give(encoder *enc, int idx, bool open, const place *where, bool *known)
+number_give(encoder *enc, int idx, bool open, const acl_place *where, bool *known)
 {
     lua_State *L = enc->L;
 
@@ -279,17 +232,17 @@ table_count(lua_State *L, int idx, bool *array)
 }
 
 static int
-encode_array(encoder *enc, int idx, lua_Integer count, const place *up)
+encode_array(encoder *enc, int idx, lua_Integer count, const acl_place *up)
 {
     lua_State *L = enc->L;
-    place where = {.up = up};
-    int err = room(enc, ACO_MP_HEAD);
+    acl_place where = {.up = up};
+    int err = room(enc, ACO_MP_HEAD), value = lua_gettop(L) + 1;
 
     if (err != ACO_OK) return err;
     enc->at = aco_mp_array(enc->at, (uint32_t)count);
     for (where.index = 1; where.index <= count; where.index++) {
         lua_rawgeti(L, idx, where.index);
-        err = encode_value(enc, lua_gettop(L), &where);
+        err = encode_value(enc, value, &where);
         if (err != ACO_OK) return err;
         lua_pop(L, 1);
     }
@@ -297,10 +250,10 @@ encode_array(encoder *enc, int idx, lua_Integer count, const place *up)
 }
 
 static int
-encode_pairs(encoder *enc, int idx, lua_Integer count, const place *up)
+encode_pairs(encoder *enc, int idx, lua_Integer count, const acl_place *up)
 {
     lua_State *L = enc->L;
-    place where = {.up = up};
+    acl_place where = {.up = up};
 
     lua_pushnil(L);
     where.key = lua_gettop(L);
@@ -317,11 +270,10 @@ encode_pairs(encoder *enc, int idx, lua_Integer count, const place *up)
 
 /* The entries of a table that has its number. */
 static int
-encode_entries(encoder *enc, int idx, const place *where)
+encode_entries(encoder *enc, int idx, const acl_place *where)
 {
     bool array;
 
-    luaL_checkstack(enc->L, 10, "a message is nested too deep");
     lua_Integer count = table_count(enc->L, idx, &array);
     if (count > ACL_CODEC_SIZE) return too_large(enc);
     if (array) return encode_array(enc, idx, count, where);
@@ -332,7 +284,7 @@ encode_entries(encoder *enc, int idx, const place *where)
 }
 
 static int
-encode_plain(encoder *enc, int idx, const place *where)
+encode_plain(encoder *enc, int idx, const acl_place *where)
 {
     bool known;
     int err = number_give(enc, idx, false, where, &known);
@@ -345,7 +297,7 @@ encode_plain(encoder *enc, int idx, const place *where)
 
 /* The fields of an instance are the instance itself, or what __encode made of it. */
 static int
-encode_fields(encoder *enc, int idx, bool hooked, const place *where)
+encode_fields(encoder *enc, int idx, bool hooked, const acl_place *where)
 {
     int err;
 
@@ -358,13 +310,22 @@ encode_fields(encoder *enc, int idx, bool hooked, const place *where)
     return err;
 }
 
+/* Push the class's own __encode: like a metamethod, none is inherited. */
+static bool
+push_hook(lua_State *L, int idx)
+{
+    if (luaL_getmetafield(L, idx, "__encode") == LUA_TNIL) return false;
+    if (!lua_isfunction(L, -1)) luaL_error(L, "the __encode of a class is no function");
+    return true;
+}
+
 /* Stack: ... the class's name, and above it what __encode gave, or nothing. */
 static int
-encode_instance(encoder *enc, int idx, const place *where)
+encode_instance(encoder *enc, int idx, const acl_place *where)
 {
     lua_State *L = enc->L;
     int name = lua_gettop(L);
-    bool hooked = luaL_getmetafield(L, idx, "__encode") != LUA_TNIL, known;
+    bool hooked = push_hook(L, idx), known;
     lua_Integer number = enc->count;
     size_t start;
 
@@ -401,7 +362,7 @@ push_named(lua_State *L, int idx)
 
 /* A value that stands for its name, which is on top. */
 static int
-encode_named(encoder *enc, int idx, const place *where)
+encode_named(encoder *enc, int idx, const acl_place *where)
 {
     size_t start;
     bool known;
@@ -417,7 +378,7 @@ encode_named(encoder *enc, int idx, const place *where)
 
 /* The cell of an upvalue, at idx: a table with the value, or the word "_ENV". */
 static int
-encode_cell(encoder *enc, int idx, const place *where)
+encode_cell(encoder *enc, int idx, const acl_place *where)
 {
     bool known;
 
@@ -425,22 +386,26 @@ encode_cell(encoder *enc, int idx, const place *where)
     int err = number_give(enc, idx, false, where, &known);
     if (err == ACO_OK && !known) err = room(enc, ACO_MP_HEAD);
     if (err != ACO_OK || known) return err;
+    err = deeper(enc);
     if (lua_rawgeti(enc->L, idx, 1) == LUA_TNIL) {
         enc->at = aco_mp_map(enc->at, 0);
-        return ACO_OK;
+    } else if (err == ACO_OK) {
+        enc->at = aco_mp_array(enc->at, 1);
+        err = encode_value(enc, lua_gettop(enc->L), where);
     }
-    enc->at = aco_mp_array(enc->at, 1);
-    return encode_value(enc, lua_gettop(enc->L), where);
+    enc->depth--;
+    return err;
 }
 
 static int
-encode_cells(encoder *enc, int descriptor, int cells, const place *up)
+encode_cells(encoder *enc, int descriptor, int cells, const acl_place *up)
 {
     lua_State *L = enc->L;
-    place where = {.up = up, .descriptor = descriptor};
+    acl_place where = {.up = up, .descriptor = descriptor};
     lua_Integer count = (lua_Integer)lua_rawlen(L, cells);
     int err = number_take(enc), top = lua_gettop(L);
 
+    if (err == ACO_OK) err = deeper(enc);
     if (err == ACO_OK) err = room(enc, ACO_MP_HEAD);
     if (err != ACO_OK) return err;
     enc->at = aco_mp_array(enc->at, (uint32_t)count);
@@ -450,12 +415,13 @@ encode_cells(encoder *enc, int descriptor, int cells, const place *up)
         if (err != ACO_OK) return err;
         lua_settop(L, top);
     }
+    enc->depth--;
     return ACO_OK;
 }
 
 /* Push the descriptor of the function at idx and the list of its cells; or refuse it. */
 static int
-describe(encoder *enc, int idx, const place *where)
+describe(encoder *enc, int idx, const acl_place *where)
 {
     lua_State *L = enc->L;
 
@@ -468,19 +434,18 @@ describe(encoder *enc, int idx, const place *where)
     lua_pushvalue(L, enc->cells);
     lua_call(L, 2, 2);
     if (!lua_isnil(L, -2)) return ACO_OK;
-    push_path(L, where);
+    acl_place_push(L, where);
     lua_pushfstring(L, "%s cannot be sent: %s", lua_tostring(L, -1), lua_tostring(L, -2));
     return ACO_EUNSENDABLE;
 }
 
 /* A function: an array of its descriptor and its cells. */
 static int
-encode_function(encoder *enc, int idx, const place *where)
+encode_function(encoder *enc, int idx, const acl_place *where)
 {
     size_t start;
     bool known;
 
-    luaL_checkstack(enc->L, 10, "a message is nested too deep");
     if (push_named(enc->L, idx)) return encode_named(enc, idx, where);
     int err = number_give(enc, idx, false, where, &known);
     if (err != ACO_OK || known) return err;
@@ -522,27 +487,9 @@ push_class_fields(lua_State *L, int class)
     lua_setfield(L, -2, "__name");
 }
 
-/* Push the class from which this one inherits, or nil. */
-static void
-push_class_parent(lua_State *L, int class)
-{
-    if (luaL_getmetafield(L, class, "__index") == LUA_TNIL) {
-        lua_pushnil(L);
-        return;
-    }
-    acl_codec_classes(L);
-    lua_pushvalue(L, -2);
-    if (lua_rawget(L, -2) != LUA_TSTRING) { /* not a class: the field itself stays behind */
-        lua_pop(L, 3);
-        lua_pushnil(L);
-        return;
-    }
-    lua_pop(L, 2);
-}
-
-/* A class inside a function, whose name is on top: an array of name, fields and parent. */
+/* A class, whose name is on top: an array of name, fields and metatable, by which it inherits. */
 static int
-encode_class(encoder *enc, int idx, const place *where)
+encode_class(encoder *enc, int idx, const acl_place *where)
 {
     lua_State *L = enc->L;
     int name = lua_gettop(L);
@@ -552,16 +499,18 @@ encode_class(encoder *enc, int idx, const place *where)
 
     if (err != ACO_OK || known) return err;
     push_class_fields(L, idx);
-    push_class_parent(L, idx);
+    if (!lua_getmetatable(L, idx)) lua_pushnil(L);
     err = ext_open(enc, ACL_EXT_CODE, &start);
     if (err == ACO_OK) err = room(enc, ACO_MP_HEAD);
     if (err == ACO_OK) err = number_take(enc);
     if (err != ACO_OK) return err;
     enc->at = aco_mp_array(enc->at, 3);
+    enc->inside++;
     err = encode_string(enc, name);
     if (err == ACO_OK) err = number_take(enc);
     if (err == ACO_OK) err = encode_entries(enc, name + 1, where);
     if (err == ACO_OK) err = encode_value(enc, name + 2, where);
+    enc->inside--;
     if (err == ACO_OK) ext_close(enc, start);
     return err;
 }
@@ -569,36 +518,30 @@ encode_class(encoder *enc, int idx, const place *where)
 /* Dispatch ---------------------------------------------------------------------------------------
  */
 
-/* Push the name of the class whose metatable is on top, which goes; false for none. */
+/* Replace the table on top by the name of the class it is; false, and it goes, when it is none. */
 static bool
-push_class_name(lua_State *L)
+class_name(encoder *enc)
 {
-    acl_codec_classes(L);
-    lua_insert(L, -2);
-    bool known = lua_rawget(L, -2) == LUA_TSTRING;
-    lua_remove(L, -2);
-    if (!known) lua_pop(L, 1);
-    return known;
+    if (lua_rawget(enc->L, enc->classes) == LUA_TSTRING) return true;
+    lua_pop(enc->L, 1);
+    return false;
 }
 
 static int
-encode_table(encoder *enc, int idx, const place *where)
+encode_table(encoder *enc, int idx, const acl_place *where)
 {
     lua_State *L = enc->L;
 
-    if (enc->inside > 0) {
-        luaL_checkstack(L, 10, "a message is nested too deep");
-        if (push_named(L, idx)) return encode_named(enc, idx, where);
-        lua_pushvalue(L, idx);
-        if (push_class_name(L)) return encode_class(enc, idx, where);
-    }
+    if (enc->inside > 0 && push_named(L, idx)) return encode_named(enc, idx, where);
+    lua_pushvalue(L, idx);
+    if (class_name(enc)) return encode_class(enc, idx, where);
     if (!lua_getmetatable(L, idx)) return encode_plain(enc, idx, where);
-    if (push_class_name(L)) return encode_instance(enc, idx, where);
+    if (class_name(enc)) return encode_instance(enc, idx, where);
     return refuse(enc, where, "a table with a metatable that asyncoro.class did not make");
 }
 
 static int
-encode_userdata(encoder *enc, int idx, const place *where)
+encode_userdata(encoder *enc, int idx, const acl_place *where)
 {
     uint8_t payload[ACL_HANDLE_MAX];
     int type;
@@ -612,7 +555,6 @@ encode_userdata(encoder *enc, int idx, const place *where)
         enc->at += size;
         return ACO_OK;
     }
-    luaL_checkstack(enc->L, 6, NULL);
     if (push_named(enc->L, idx)) return encode_named(enc, idx, where);
     return refuse_type(enc, idx, where);
 }
@@ -627,21 +569,19 @@ encode_number(encoder *enc, int idx)
 
 /* What is above idx on return is the caller's to drop. */
 static int
-encode_nested(encoder *enc, int idx, const place *where,
-              int (*encode)(encoder *, int, const place *))
+encode_nested(encoder *enc, int idx, const acl_place *where,
+              int (*encode)(encoder *, int, const acl_place *))
 {
-    int top = lua_gettop(enc->L);
+    int top = lua_gettop(enc->L), err = deeper(enc);
 
-    if (enc->depth == ACL_CODEC_DEPTH) return refuse(enc, where, "nested too deep");
-    enc->depth++;
-    int err = encode(enc, idx, where);
+    if (err == ACO_OK) err = encode(enc, idx, where);
     enc->depth--;
     if (err == ACO_OK) lua_settop(enc->L, top);
     return err;
 }
 
 static int
-encode_value(encoder *enc, int idx, const place *where)
+encode_value(encoder *enc, int idx, const acl_place *where)
 {
     int err = room(enc, ACO_MP_HEAD);
 
@@ -668,31 +608,55 @@ encode_value(encoder *enc, int idx, const place *where)
     }
 }
 
+/* Encode the value at idx, an absolute index. What is above `top` then is the caller's to drop; of
+ * an error its text alone is there. */
+static int
+encode_whole(encoder *enc, lua_State *L, int idx, int top)
+{
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    lua_settop(L, top + 3);
+    acl_codec_classes(L);
+    enc->L = L;
+    enc->data = enc->at = enc->first;
+    enc->end = enc->first + sizeof enc->first;
+    enc->block = top + 1;
+    enc->seen = top + 2;
+    enc->cells = top + 3;
+    enc->classes = top + 4;
+    enc->root = enc->depth = enc->inside = 0;
+    enc->count = 0;
+    int err = encode_value(enc, idx, NULL);
+    if (err != ACO_OK) {
+        lua_replace(L, top + 1);
+        lua_settop(L, top + 1);
+    }
+    return err;
+}
+
 int
 acl_encode(lua_State *L, int idx, aco_msg **msg)
 {
     encoder enc;
-
-    idx = lua_absindex(L, idx);
     int top = lua_gettop(L);
-    luaL_checkstack(L, 10, NULL);
-    lua_settop(L, top + 3);
-    enc.L = L;
-    enc.data = enc.at = enc.first;
-    enc.end = enc.first + sizeof enc.first;
-    enc.block = top + 1;
-    enc.seen = top + 2;
-    enc.cells = top + 3;
-    enc.root = enc.depth = enc.inside = 0;
-    enc.count = 0;
-    int err = encode_value(&enc, idx, NULL);
-    if (err != ACO_OK) {
-        lua_replace(L, top + 1);
-        lua_settop(L, top + 1);
-        return err;
-    }
+    int err = encode_whole(&enc, L, lua_absindex(L, idx), top);
+
+    if (err != ACO_OK) return err;
     *msg = aco_msg_new(enc.data, (size_t)(enc.at - enc.data));
     lua_settop(L, top);
     if (*msg == NULL) luaL_error(L, "not enough memory");
+    return ACO_OK;
+}
+
+int
+acl_encode_string(lua_State *L, int idx)
+{
+    encoder enc;
+    int top = lua_gettop(L);
+    int err = encode_whole(&enc, L, lua_absindex(L, idx), top);
+
+    if (err != ACO_OK) return err;
+    lua_pushlstring(L, (const char *)enc.data, (size_t)(enc.at - enc.data));
+    lua_replace(L, top + 1);
+    lua_settop(L, top + 1);
     return ACO_OK;
 }

@@ -1,6 +1,9 @@
 -- SPDX-License-Identifier: MIT
+-- Values as MessagePack: what is written, what comes back, and what is refused. Classes: class_spec.lua; functions:
+-- source_spec.lua; handles: remote_spec.lua.
 local core = require "asyncoro.core"
 local asyncoro = require "asyncoro"
+local wire = require "spec.wire"
 
 local function round(value)
     local result, message = core.decode(assert(core.encode(value)))
@@ -55,11 +58,62 @@ describe("encode", function()
         assert.equal("message.db[3] is a userdata, which cannot be sent", refused { db = { 1, 2, io.tmpfile() } })
         assert.matches('message%["a b"%] is a thread', refused { ["a b"] = coroutine.create(print) })
         assert.matches("message%[1%]%.x is a table with a metatable", refused { { x = setmetatable({}, {}) } })
-        assert.matches("nested too deep", refused((function()
+        assert.matches("message is a thread", refused(coroutine.create(print)))
+        assert.matches("^message%[a table%] is a userdata", refused { [{}] = io.tmpfile() })
+        assert.matches("^message%[a thread%] is a thread", refused { [coroutine.create(print)] = 1 })
+    end)
+
+    it("writes the place as Lua would", function()
+        local cases = {
+            ["message.a_1"] = "a_1", ['message["end"]'] = "end", ['message["1a"]'] = "1a", ['message[""]'] = "",
+            ['message["a\\"\\\\\\010"]'] = 'a"\\\n', ['message["é"]'] = "é", ['message["\\255"]'] = "\xff",
+            ["message[-3]"] = -3, ["message[0.5]"] = 0.5, ["message[true]"] = true,
+            ['message["' .. ("x"):rep(40) .. '..."]'] = ("x"):rep(1000),
+            ['message["' .. ("x"):rep(39) .. '..."]'] = ("x"):rep(39) .. ("é"):rep(10),
+        }
+        for wanted, key in pairs(cases) do
+            assert.equal(wanted .. " is a userdata, which cannot be sent", refused { [key] = io.tmpfile() })
+        end
+        local deep = io.tmpfile()
+        for i = 1, 50 do deep = { [i] = deep, x = 1 } end
+        assert.equal("message[50][49][48][47][46][45][44][43] ... [8][7][6][5][4][3][2][1]"
+            .. " is a userdata, which cannot be sent", refused(deep))
+    end)
+
+    it("asks no metamethod of what it refuses", function()
+        local Loud = asyncoro.class("codec_spec.Loud", { __tostring = function() error "asked" end })
+        assert.matches("^message%[a table%] is a userdata", refused { [setmetatable({}, Loud)] = io.tmpfile() })
+    end)
+
+    it("refuses what is nested too deep, as decode does", function()
+        local function nest(n)
             local t = {}
-            for _ = 1, 300 do t = { t } end
+            for _ = 2, n do t = { t } end
             return t
-        end)()))
+        end
+        assert.is_table(round(nest(200)))
+        assert.same({ nil, "the message is nested more than 200 deep", "toolarge" }, { core.encode(nest(201)) })
+        assert.is_table(core.decode(("\x91"):rep(199) .. "\x80"))
+        assert.equal("toolarge", select(3, core.decode(("\x91"):rep(200) .. "\x80")))
+    end)
+
+    it("nests functions as deep as decode takes them", function()
+        local function chain(n)
+            local function f() return 0 end
+            for _ = 2, n do
+                local inner = f
+                f = function() return inner() + 1 end
+            end
+            return f
+        end
+        local most
+        for n = 1, 200 do
+            local text = core.encode(chain(n))
+            if text == nil then break end
+            most = n
+            assert.equal(n - 1, assert(core.decode(text))())
+        end
+        assert.is_true(most >= 50 and most < 200)
     end)
 
     it("refuses what is too large", function()
@@ -141,7 +195,31 @@ describe("decode", function()
             assert.equal("protocol", code, case)
             assert.is_string(message)
         end
-        assert.equal("protocol", select(3, core.decode(("\x91"):rep(1000))))
+        assert.equal("protocol", select(3, core.decode(("\x91"):rep(100))))
+    end)
+
+    it("refuses equal keys, however they are written", function()
+        for _, case in ipairs { "820100cb3ff000000000000000", "8200a0cb800000000000000000", "82a16100c4016100" } do
+            assert.matches("a key comes twice", select(2, core.decode(bytes(case))))
+        end
+        assert.matches("nil or NaN", select(2, core.decode(bytes "81cb7ff800000000000001")))
+    end)
+
+    it("takes memory for no more than the bytes can hold", function()
+        -- Each array claims the rest of the message, and so does the next, its first value.
+        local parts = {}
+        for i = 1, 199 do parts[i] = string.pack(">I1I4", 0xdd, 1000000) end
+        local hostile = table.concat(parts) .. ("\xc0"):rep(1000000)
+        collectgarbage()
+        collectgarbage "stop"
+        local before = collectgarbage "count"
+        local value, message, code = core.decode(hostile)
+        local taken = collectgarbage "count" - before
+        collectgarbage "restart"
+        assert.is_nil(value)
+        assert.matches("ends in the middle of a table", message)
+        assert.equal("protocol", code)
+        assert.is_true(taken < 20000, taken .. " KB")
     end)
 
     it("survives every change of one byte", function()
@@ -155,84 +233,83 @@ describe("decode", function()
     end)
 end)
 
-describe("class", function()
-    local Point = asyncoro.class "codec_spec.Point"
-    local Celsius = asyncoro.class("codec_spec.Celsius", {
-        __encode = function(self) return self.degrees + 273.15 end,
-    })
-    function Celsius.__decode(kelvin) return setmetatable({ degrees = kelvin - 273.15 }, Celsius) end
+describe("the format", function()
+    local shared, ring = { "shared" }, {}
+    ring.me, ring.list = ring, { ring, shared, shared, n = 0.5 }
 
-    it("makes instances travel", function()
-        local point = round(setmetatable({ x = 1, y = { 2 } }, Point))
-        assert.equal(Point, getmetatable(point))
-        assert.same({ 2 }, point.y)
-        local list = round(setmetatable({ 1, 2 }, Point))
-        assert.equal(2, list[2])
+    it("is what docs/values.md says: another reader finds the same shape", function()
+        local value = wire.read(core.encode { ring, shared, "\xff", [5] = { ring, {} } })
+        local read = value[1]
+        assert.equal(read, read.me)
+        assert.equal(read, read.list[1])
+        assert.equal(read.list[2], read.list[3])
+        assert.equal(read.list[2], value[2])
+        assert.same({ "shared" }, value[2])
+        assert.equal("\xff", value[3])
+        assert.equal(read, value[5][1])
+        assert.same({}, value[5][2])
     end)
 
-    it("keeps their shape", function()
-        local point = setmetatable({}, Point)
-        point.me, point.list = point, { point }
-        local result = round { point, point }
-        assert.equal(result[1], result[2])
-        assert.equal(result[1], result[1].me)
-        assert.equal(result[1], result[1].list[1])
+    it("counts instances as it says", function()
+        local Pair = asyncoro.class "codec_spec.Pair"
+        local Boxed = asyncoro.class("codec_spec.Boxed", { __encode = function(self) return { self.inner, shared } end })
+        local pair = setmetatable({}, Pair)
+        pair.me, pair.boxed = pair, setmetatable({ inner = shared }, Boxed)
+        local value = wire.read(core.encode { pair, pair.boxed, shared, { shared } })
+        assert.equal("codec_spec.Pair", value[1].class)
+        assert.equal(value[1], value[1].value.me)
+        assert.equal(value[2], value[1].value.boxed)
+        assert.equal("codec_spec.Boxed", value[2].class)
+        assert.equal(value[3], value[2].value[1])
+        assert.equal(value[3], value[2].value[2])
+        assert.equal(value[3], value[4][1])
+        assert.same({ "shared" }, value[3])
     end)
 
-    it("uses __encode and __decode", function()
-        local warm = setmetatable({ degrees = 21.5 }, Celsius)
-        local result = round { warm, warm }
-        assert.equal(result[1], result[2])
-        assert.is_true(math.abs(result[1].degrees - 21.5) < 1e-9)
-        assert.equal(Celsius, getmetatable(result[1]))
+    it("counts code as it says", function()
+        local list = { 1 }
+        local function f() return list end
+        local Class = asyncoro.class "codec_spec.Class"
+        Class.list, Class.again = list, Class
+        local value = wire.read(core.encode { f, list, f, math.floor, list, Class, Class, list })
+        assert.equal(value[1], value[3])
+        assert.equal(value[2], value[5])
+        assert.equal("f", value[1].value[1].name)
+        assert.equal(value[2], value[1].value[2][1][1])
+        assert.equal("math:floor", value[4].value)
+        assert.equal(value[6], value[7])
+        assert.equal("codec_spec.Class", value[6].value[1])
+        assert.equal(value[2], value[6].value[2].list)
+        assert.equal(value[6], value[6].value[2].again)
+        assert.equal(value[2], value[8])
     end)
 
-    it("refuses a cycle through __encode", function()
-        local Loop = asyncoro.class("codec_spec.Loop", { __encode = function(self) return { self } end })
-        assert.matches("cycle", refused(setmetatable({}, Loop)))
+    it("has the bytes of the examples", function()
+        local t, u = { 5 }, {}
+        u[1] = u
+        local either = hex(core.encode { a = t, b = t })
+        if either:find "^82a162" then either = either:gsub("a162(.*)a161", "a161%1a162") end
+        assert.equal("82a1619105a162d60500000001", either)
+        assert.equal("91d60500000000", hex(core.encode(u)))
     end)
 
-    it("names an unknown class", function()
-        local value, message, code = core.decode(bytes "c70506a36f6464" .. "\x80")
-        assert.is_nil(value)
-        assert.equal("protocol", code)
-        assert.matches("class odd is not known", message)
-    end)
-
-    it("reports a failing __decode", function()
-        asyncoro.class("codec_spec.Bad", { __decode = function() error "no" end })
-        local good = core.encode(setmetatable({}, core.class_of "codec_spec.Bad"))
-        local _, message = core.decode(good)
-        assert.matches("__decode of class codec_spec.Bad: .*no", message)
-    end)
-
-    it("inherits", function()
-        local Base = asyncoro.class "codec_spec.Base"
-        function Base.hello() return "hello" end
-        local Child = asyncoro.class("codec_spec.Child", setmetatable({}, Base))
-        assert.equal("hello", round(setmetatable({}, Child)).hello())
-    end)
-
-    it("refuses wrong arguments", function()
-        assert.error_matches(function() asyncoro.class() end, "must be a string")
-        assert.error_matches(function() asyncoro.class "" end, "not empty")
-        assert.error_matches(function() asyncoro.class("codec_spec.x", 3) end, "must be a table")
-        assert.error_matches(function() asyncoro.class "codec_spec.Point" end, "already")
-    end)
-end)
-
-describe("MessagePack", function()
-    it("is read by another decoder", function()
-        if not os.execute "python3 -c 'import msgpack' 2>/dev/null" then return print "skipped: python3-msgpack" end
+    it("is read by Python's decoder", function()
+        local python
+        for _, path in ipairs { "/usr/bin/python3", "python3" } do -- the system's first: it has the system's packages
+            python = python or os.execute(path .. " -c 'import msgpack' 2>/dev/null") and path
+        end
+        if python == nil then return print "skipped: python3-msgpack is not installed" end
         local path = os.tmpname()
+        finally(function() os.remove(path) end)
         local file = assert(io.open(path, "wb"))
-        file:write(core.encode { numbers = { 1, -70000, 2.5 }, text = "é", raw = "\xff", empty = {} })
+        file:write(core.encode {
+            numbers = { 1, -70000, 2.5 }, text = "é", raw = "\xff", empty = {}, list = { shared, shared },
+        })
         file:close()
-        local pipe = io.popen("python3 -c \"import msgpack; d = msgpack.unpackb(open('" .. path .. "', 'rb').read());"
-            .. " print(d['numbers'], ascii(d['text']), d['raw'], d['empty'])\"")
+        local pipe = io.popen(python .. " -c \"import msgpack; d = msgpack.unpackb(open('" .. path .. "', 'rb').read());"
+            .. " print(d['numbers'], ascii(d['text']), d['raw'], d['empty'], d['list'])\"")
         local line = pipe:read "l"
         pipe:close()
-        os.remove(path)
-        assert.equal("[1, -70000, 2.5] '\\xe9' b'\\xff' {}", line)
+        assert.matches("^%[1, %-70000, 2.5%] '\\xe9' b'\\xff' {} %[%['shared'%], ExtType%(code=5, data=b'", line)
     end)
 end)
