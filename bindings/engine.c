@@ -141,11 +141,32 @@ acl_slot_coro(const acl_engine *e, uint32_t slot)
     return e->slots[slot] & 1 ? NULL : (acl_coro *)e->slots[slot];
 }
 
+/* A coro that nobody ended: what it holds beside Lua's memory, which is still there. */
+static void
+coro_drop(acl_engine *e, acl_coro *c)
+{
+    aco_scope *scope = c->task.scope;
+
+    if (c->task.mailbox != NULL) {
+        aco_mailbox_close(&e->loop, c->task.mailbox);
+        aco_mailbox_unref(c->task.mailbox);
+        c->task.mailbox = NULL;
+    }
+    while (scope != NULL && scope->outer != NULL)
+        scope = scope->outer;
+    if (c->flags & ACL_ROOTED) free(scope);
+    c->task.scope = NULL;
+}
+
 void
 acl_engine_close(acl_engine *e)
 {
     acl_leash_stop(e); /* os.exit may close the state in the middle of a program */
     acl_reach_close(e);
+    for (uint32_t slot = 0; slot < e->slot_count; slot++) {
+        acl_coro *c = acl_slot_coro(e, slot);
+        if (c != NULL) coro_drop(e, c);
+    }
     if (e->loop.inbox != NULL) aco_loop_fini(&e->loop);
     free(e->slots);
     free(e->free_slots);

@@ -39,9 +39,8 @@ export_get(lua_State *L, int handle)
     return x;
 }
 
-/* An empty box in extras.export; it is not lost when something raises. */
-static aco_export **
-box_new(lua_State *L, int handle)
+aco_export **
+acl_export_box(lua_State *L)
 {
     aco_export **box = lua_newuserdatauv(L, sizeof *box, 0);
 
@@ -51,6 +50,15 @@ box_new(lua_State *L, int handle)
         lua_setfield(L, -2, "__gc");
     }
     lua_setmetatable(L, -2);
+    return box;
+}
+
+/* An empty box in extras.export; it is not lost when something raises. */
+static aco_export **
+box_new(lua_State *L, int handle)
+{
+    aco_export **box = acl_export_box(L);
+
     acl_extras(L, handle);
     lua_insert(L, -2);
     lua_setfield(L, -2, "export");
@@ -216,6 +224,7 @@ acl_export(lua_State *L, acl_engine *e, int handle)
 {
     acl_coro *c = lua_touserdata(L, handle);
 
+    if (e->reach == NULL) luaL_error(L, "the engine of this Lua state has been closed");
     handle = lua_absindex(L, handle);
     luaL_checkstack(L, 12, NULL);
     aco_export *x = c->flags & ACL_EXPORTED ? export_get(L, handle) : NULL;

@@ -16,7 +16,7 @@ acl_prefork(acl_engine *e)
 {
     struct acl_reach *reach = e->reach;
 
-    if (aco_process_engines(reach->process) > 1) return ACO_EBUSY;
+    if (reach == NULL || aco_process_engines(reach->process) > 1) return ACO_EBUSY;
     reach->leashed = e->watchdog.running;
     reach->stall = e->watchdog.stall;
     acl_leash_stop(e);

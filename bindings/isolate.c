@@ -25,6 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/clock.h"
+
 /* How many seconds longer than the grace a state that is closed waits for a thread that does not
  * end; how many isolates the text of a deadlock names. */
 enum { JOIN_MARGIN = 2, ISOLATES_LISTED = 20 };
@@ -38,6 +40,7 @@ typedef struct acl_isolate {
     aco_inbox *creator; /* owned reference */
     aco_inbox *inbox;   /* owned reference: its own */
     aco_post *stop;     /* made before, so that the end needs no memory; NULL: it has been told */
+    aco_time told;      /* when */
     char *name;
     struct acl_leash_options leash;
 } acl_isolate;
@@ -170,6 +173,7 @@ acl_isolates_alive(const acl_engine *e, bool all)
 {
     size_t count = 0;
 
+    if (e->reach == NULL) return 0;
     for (const acl_isolate *iso = e->reach->isolates; iso != NULL; iso = iso->next)
         if (all || !atomic_load(&iso->daemon)) count++;
     return count;
@@ -194,8 +198,10 @@ isolate_stop(acl_isolate *iso)
 {
     aco_post *stop = iso->stop;
 
+    if (stop == NULL) return;
     iso->stop = NULL;
-    if (stop != NULL) aco_inbox_post(iso->inbox, stop);
+    iso->told = aco_now();
+    aco_inbox_post(iso->inbox, stop);
 }
 
 void
@@ -220,20 +226,35 @@ acl_isolate_ended(acl_engine *e, uint64_t token, int failed)
     }
 }
 
-void
-acl_isolates_join(acl_engine *e)
+/* Wait for the thread for as long as clean-up may take from when it was told to end. */
+static bool
+isolate_join(const acl_isolate *iso, aco_time grace)
 {
+    aco_time left = iso->told + grace + JOIN_MARGIN * ACO_SECOND - aco_now();
     struct timespec until;
 
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += (time_t)(e->loop.grace / ACO_SECOND) + JOIN_MARGIN;
+    if (left > 0) {
+        left += until.tv_nsec;
+        until.tv_sec += (time_t)(left / ACO_SECOND);
+        until.tv_nsec = (long)(left % ACO_SECOND);
+    }
+    return pthread_timedjoin_np(iso->thread, NULL, &until) == 0;
+}
+
+void
+acl_isolates_join(acl_engine *e)
+{
     acl_isolates_stop(NULL, e);
     while (e->reach->isolates != NULL) {
         acl_isolate *iso = e->reach->isolates;
         e->reach->isolates = iso->next;
-        if (pthread_timedjoin_np(iso->thread, NULL, &until) != 0) {
-            /* It is in a C call that does not return. It owns all that it uses. */
-            pthread_detach(iso->thread);
+        if (!isolate_join(iso, e->loop.grace)) {
+            char text[256];
+            snprintf(text, sizeof text,
+                     "isolate %s does not end: its thread, in a C call, is left behind", iso->name);
+            acl_report(e->L, e, text);
+            pthread_detach(iso->thread); /* it owns all that it uses */
         }
         isolate_unref(iso);
     }
@@ -402,20 +423,22 @@ isolate_make(lua_State *L, acl_engine *e, isolate_seed *seed)
     lua_pushlightuserdata(iso->L, seed);
     int status = lua_pcall(iso->L, 1, 0, 0), err = ACO_ENOMEM;
     if (status == LUA_OK) {
-        acl_engine_get(iso->L)->reach->self =
-            iso; /* from here on the seat is the thread's to leave */
+        struct acl_reach *reach = acl_engine_get(iso->L)->reach;
+        reach->self = iso; /* from here on the seat is the thread's to leave */
         err = isolate_start(iso);
-        if (err != ACO_OK) acl_engine_get(iso->L)->reach->self = NULL;
+        if (err != ACO_OK) reach->self = NULL;
     }
     if (err == ACO_OK) {
         iso->next = e->reach->isolates;
         e->reach->isolates = iso;
         return ACO_OK;
     }
-    const char *text = status == LUA_OK ? aco_err_text(err) : lua_tostring(iso->L, -1);
-    lua_pushstring(L, text != NULL ? text : "?");
+    const char *said = status == LUA_OK ? aco_err_text(err) : lua_tostring(iso->L, -1);
+    char text[256];
+    snprintf(text, sizeof text, "%s", said != NULL ? said : "?");
     if (status != LUA_OK && status != LUA_ERRMEM) err = ACO_ESYSTEM;
     acl_state_close(iso->L);
+    lua_pushstring(L, text);
     return err;
 }
 
@@ -490,6 +513,7 @@ acl_isolate_new(lua_State *L)
     isolate_seed seed = {.creator = e, .options = &options};
 
     luaL_checktype(L, function, LUA_TFUNCTION);
+    if (e->reach == NULL) return luaL_error(L, "the engine of this Lua state has been closed");
     if (function == 2) options_read(L, 1, &options);
     acl_function_name(L, function);
     lua_insert(L, 1);
@@ -501,18 +525,18 @@ acl_isolate_new(lua_State *L)
     seed.path = package_path(L, "path");
     seed.cpath = package_path(L, "cpath");
     luaL_checkstack(L, 20, NULL);
+    aco_export **box = acl_export_box(L);
     seed.iso = isolate_new(e, seed.name, options.daemon);
     if (seed.iso == NULL) return luaL_error(L, "not enough memory");
     aco_msg_ref(seed.msg); /* beside the box's */
     err = isolate_make(L, e, &seed);
+    *box = seed.x;
     if (err != ACO_OK) {
         aco_msg_unref(seed.msg);
-        aco_export_unref(seed.x);
         isolate_unref(seed.iso);
         return acl_fail(L, err, "isolate: %s", lua_tostring(L, -1));
     }
     isolate_push(L, e, seed.x);
-    aco_export_unref(seed.x);
     return 1;
 }
 

@@ -165,6 +165,7 @@ acl_locate(lua_State *L)
 
     luaL_checktype(L, 1, LUA_TSTRING);
     aco_time deadline = acl_opt_deadline(L, 3);
+    if (e->reach == NULL) return luaL_error(L, "the engine of this Lua state has been closed");
     if (!lua_isnoneornil(L, 2))
         return acl_fail(L, ACO_ENOTFOUND, "locate: this process has no network");
     lua_settop(L, 1);

@@ -55,6 +55,7 @@ acl_coro *acl_return_find(const acl_engine *e, uint64_t task, uint64_t token);
 aco_export *acl_export(lua_State *L, acl_engine *e,
                        int handle); /* of a local coro, made on demand */
 aco_mailbox *acl_export_mailbox(lua_State *L, acl_engine *e, int handle); /* of a live one */
+aco_export **acl_export_box(lua_State *L); /* pushes an empty box that owns a reference */
 void acl_export_local(lua_State *L, acl_engine *e, uint64_t serial); /* pushes the handle, or nil */
 aco_msg *acl_exit_plain(const aco_identity *identity, const char *reason,
                         const char *error); /* [-] */

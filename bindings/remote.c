@@ -196,7 +196,12 @@ acl_handle_decode(lua_State *L, int type, const void *data, size_t size)
         lua_pushfstring(L, "malformed message: a handle of an unknown kind (%d)", type);
         return false;
     }
-    acl_remote_push(L, acl_engine_get(L), data);
+    acl_engine *e = acl_engine_get(L);
+    if (e->reach == NULL) {
+        lua_pushliteral(L, "the engine of this Lua state has been closed");
+        return false;
+    }
+    acl_remote_push(L, e, data);
     return true;
 }
 
@@ -206,7 +211,7 @@ acl_remote_watch(lua_State *L, acl_engine *e, int idx)
 {
     acl_remote *r = lua_touserdata(L, idx);
 
-    if (!remote_is_alive(r)) return false;
+    if (e->reach == NULL || !remote_is_alive(r)) return false;
     if (r->watched) return true;
     idx = lua_absindex(L, idx);
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->reach->watched_ref);
@@ -498,8 +503,7 @@ remote_id(lua_State *L)
 {
     aco_identity identity;
 
-    acl_remote_check(L, 1);
-    aco_identity_read(&identity, ((const acl_remote *)lua_touserdata(L, 1))->key);
+    aco_identity_read(&identity, acl_remote_check(L, 1)->key);
     lua_pushinteger(L, (lua_Integer)identity.serial);
     return 1;
 }
@@ -514,7 +518,8 @@ remote_is_alive_k(lua_State *L)
 static int
 remote_tostring(lua_State *L)
 {
-    const acl_remote *r = acl_remote_check(L, 1);
+    acl_remote_check(L, 1);
+    const acl_remote *r = lua_touserdata(L, 1);
     aco_identity identity;
 
     aco_identity_read(&identity, r->key);

@@ -41,6 +41,7 @@ function helper.run(fn, limit)
     assert(stats.live == 0, "coros are left: " .. stats.live)
     assert(stats.waiting == 0, "waits are left: " .. stats.waiting)
     assert(stats.timers == 0, "timers are left: " .. stats.timers)
+    assert(stats.isolates == 0, "isolates are left: " .. stats.isolates)
     return table.unpack(results, 1, results.n)
 end
 

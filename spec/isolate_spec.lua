@@ -178,6 +178,7 @@ describe("isolate", function()
             local coros, sum = {}, 0
             for i = 1, 200 do
                 coros[i] = assert(asyncoro.isolate(function(n) return asyncoro.receive() + n end, i))
+                asyncoro.yield()
             end
             for i = 1, 200 do assert(coros[i]:send(i)) end
             for i = 1, 200 do

@@ -118,13 +118,8 @@ aco_process_ref(aco_process *process)
 void
 aco_process_unref(aco_process *process)
 {
-    size_t place = 0;
-    aco_export *x;
-
     if (process == NULL || atomic_fetch_sub(&process->refs, 1) != 1) return;
-    while ((x = aco_map_next(&process->exports, &place)) != NULL)
-        aco_export_unref(x);
-    aco_map_free(&process->exports);
+    aco_map_free(&process->exports); /* empty: records hold their process */
     aco_map_free(&process->names);
     pthread_mutex_destroy(&process->lock);
     free(process);
@@ -175,6 +170,16 @@ aco_seat_number(const aco_seat *seat)
 }
 
 static void
+gone_free(aco_link *gone)
+{
+    while (!aco_list_empty(gone)) {
+        aco_export *x = ACO_CONTAINER_OF(gone->next, aco_export, ended);
+        aco_link_remove(&x->ended);
+        aco_export_unref(x);
+    }
+}
+
+static void
 watcher_free(watcher *w)
 {
     aco_link_remove(&w->of_export);
@@ -182,6 +187,26 @@ watcher_free(watcher *w)
     aco_inbox_unref(w->inbox);
     if (w->post != NULL) aco_post_free(w->post);
     free(w);
+}
+
+/* The last engine has ended: nobody can ask for outcomes any more but who has a handle. */
+static void
+records_forget(aco_process *process)
+{
+    size_t place = 0;
+    aco_export *x;
+    aco_link gone;
+
+    aco_list_init(&gone);
+    pthread_mutex_lock(&process->lock);
+    while ((x = aco_map_next(&process->exports, &place)) != NULL) {
+        aco_link_remove(&x->ended);
+        aco_list_append(&gone, &x->ended);
+    }
+    aco_map_free(&process->exports);
+    process->ended_count = process->ended_bytes = 0;
+    pthread_mutex_unlock(&process->lock);
+    gone_free(&gone);
 }
 
 /* What it watched it does no more. References that go here are never the last: a live coro's record
@@ -197,7 +222,9 @@ aco_seat_leave(aco_seat *seat)
     aco_link_remove(&seat->link);
     process->engines--;
     if (seat->idle) process->idle--;
+    bool last = process->engines == 0;
     pthread_mutex_unlock(&process->lock);
+    if (last) records_forget(process);
     aco_inbox_unref(seat->inbox);
     aco_process_unref(process);
     free(seat);
@@ -272,16 +299,6 @@ ended_sweep(aco_process *process, aco_link *gone)
 }
 
 static void
-gone_free(aco_link *gone)
-{
-    while (!aco_list_empty(gone)) {
-        aco_export *x = ACO_CONTAINER_OF(gone->next, aco_export, ended);
-        aco_link_remove(&x->ended);
-        aco_export_unref(x);
-    }
-}
-
-static void
 key_write(uint8_t key[12], uint32_t engine, uint64_t serial)
 {
     put_big(key, engine, 4);
@@ -304,7 +321,7 @@ aco_export_new(aco_seat *seat, uint64_t serial, const char *text, aco_mailbox *m
     atomic_init(&x->refs, 2);
     x->engine = seat->number;
     x->serial = serial;
-    x->process = process;
+    x->process = aco_process_ref(process);
     x->seat = seat;
     x->monitor_prune = 16;
     key_write(x->key, x->engine, serial);
@@ -317,6 +334,7 @@ aco_export_new(aco_seat *seat, uint64_t serial, const char *text, aco_mailbox *m
     pthread_mutex_unlock(&process->lock);
     gone_free(&gone);
     if (err != ACO_OK) {
+        aco_process_unref(process);
         free(x->name);
         free(x);
         return err;
@@ -345,6 +363,7 @@ aco_export_unref(aco_export *x)
     }
     aco_mailbox_unref(x->mailbox);
     aco_msg_unref(x->exit);
+    aco_process_unref(x->process);
     free(x->name);
     free(x);
 }

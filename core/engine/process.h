@@ -91,7 +91,7 @@ typedef struct aco_export {
     char *name;           /* owned; of the time when its handle left */
     void *owner;          /* the engine's thread only: its record of the coro, NULL after the end */
     aco_link home;        /* the engine's thread only: in a list of its own */
-    aco_process *process; /* valid as long as an engine of the process lives */
+    aco_process *process; /* owned reference */
     /* The rest belongs to process.c. */
     uint8_t key[12];
     aco_seat *seat;
