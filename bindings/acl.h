@@ -95,6 +95,8 @@ struct acl_engine {
     struct acl_frame *frames;          /* of the generators that run inside each other */
     bool patched;                      /* the functions of coroutine.c are in force */
     int begin_ref, turn_ref, loop_ref; /* protected functions of run.c */
+    int abandon_ref;
+    acl_coro *undone; /* its thread has ended, but there was no memory to see to its end */
     int atexit_ref, on_interrupt_ref;
     bool in_run;        /* a run is under way */
     bool interruptible; /* the host waits for what no deadlock report knows of: a terminal, its own
@@ -144,7 +146,9 @@ int acl_coro_spawn(lua_State *L, acl_engine *e,
 
 /* sched.c */
 void acl_run_turn(lua_State *L, acl_engine *e); /* run ready coros, a bounded number of them */
-int acl_base(lua_State *L);                     /* the function at the bottom of every coro */
+void
+acl_turn_failed(acl_engine *e); /* it has raised, there is no memory: the next one goes on [-] */
+int acl_base(lua_State *L);     /* the function at the bottom of every coro */
 
 /* wait.c */
 acl_coro *acl_wait_check(lua_State *L, acl_engine *e,

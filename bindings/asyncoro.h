@@ -99,8 +99,9 @@ typedef struct asyncoro_options {
     size_t size;
 
     /** A Lua 5.4 state of the program's own, with the standard libraries it wants scripts to have
-     * (`package` must be among them). It stays the program's: asyncoro_close does not close it, and
-     * must come before lua_close. NULL: make one with all standard libraries. */
+     * (`package` must be among them). It stays the program's: asyncoro_close, which must
+     * come before lua_close, leaves it as one in which stock Lua has loaded asyncoro. NULL: make
+     * one with all standard libraries. */
     struct lua_State *lua;
 
     /** The libevent base of the program, which must outlive the runtime and be run by its thread.

@@ -20,10 +20,12 @@
 /* After so many turns in a row for which there was no memory the program is given up. */
 enum { FAILURES_MAX = 100 };
 
-/* How much longer than the grace a close waits; how many instructions apart it looks at the clock.
- */
+#define FAILURE_PAUSE (ACO_SECOND / 1000)
+
+/* How much longer than the grace a close waits; how many instructions apart it looks at the clock;
+ * how many turns it gives after that. */
 #define CLOSE_MARGIN (ACO_SECOND / 4)
-enum { CLOSE_LOOK = 1000 };
+enum { CLOSE_LOOK = 1000, CLOSE_ROUNDS = 16 };
 
 /* Start and end ------------------------------------------------------------------------------- */
 
@@ -96,12 +98,34 @@ runtime_teardown(asyncoro *rt)
 }
 
 static int
+abandon(lua_State *L)
+{
+    asyncoro *rt = lua_touserdata(L, 1);
+
+    acl_program_abandon(L, rt->engine);
+    return 0;
+}
+
+/* What the end of the last program had no memory for. */
+static int
+catch_up(lua_State *L)
+{
+    asyncoro *rt = lua_touserdata(L, 1);
+
+    acl_program_abandon(L, rt->engine);
+    acl_report_unobserved(L, rt->engine);
+    rt->remains = false;
+    return 0;
+}
+
+static int
 runtime_begin(asyncoro *rt, int argc, const char *const *argv)
 {
     if (rt->chunk_ref == 0) {
         acl_runtime_error(rt, "no script has been loaded");
         return ASYNCORO_EMISUSE;
     }
+    if (rt->remains && acl_runtime_call(rt, catch_up) != ASYNCORO_OK) return ASYNCORO_ENOMEM;
     rt->argc = argc;
     rt->argv = argv;
     if (rt->running) return acl_runtime_call(rt, begin_another);
@@ -119,15 +143,6 @@ runtime_begin(asyncoro *rt, int argc, const char *const *argv)
     rt->engine->in_run = true;
     rt->running = true;
     return ASYNCORO_OK;
-}
-
-static int
-abandon(lua_State *L)
-{
-    asyncoro *rt = lua_touserdata(L, 1);
-
-    acl_program_abandon(L, rt->engine);
-    return 0;
 }
 
 /* Report the failure of the main coro, whose handle is at idx. */
@@ -164,29 +179,6 @@ conclude(lua_State *L)
     return 0;
 }
 
-/* The program is over: the last of what belongs to it goes. */
-static void
-runtime_over(asyncoro *rt)
-{
-    if (rt->attached) aco_loop_detach(&rt->engine->loop);
-    rt->attached = false;
-    if (rt->engine->live > 0 && acl_runtime_call(rt, abandon) != ASYNCORO_OK)
-        acl_runtime_report(rt, "not enough memory");
-    rt->result = rt->failures > 0 ? ASYNCORO_FAILED : ASYNCORO_FINISHED;
-    if (acl_runtime_call(rt, conclude) != ASYNCORO_OK) {
-        rt->result = ASYNCORO_FAILED;
-        acl_runtime_report(rt, "not enough memory");
-    }
-    runtime_teardown(rt);
-}
-
-/* Outside of all: here the runtime may be closed. */
-static void
-tell_end(asyncoro *rt)
-{
-    if (rt->options.on_end != NULL) rt->options.on_end(rt->options.arg, rt, rt->result);
-}
-
 static int
 turn(lua_State *L)
 {
@@ -207,6 +199,65 @@ runtime_turn(asyncoro *rt)
     return ++rt->failures < FAILURES_MAX;
 }
 
+/* When the next turn is due at the latest: soon after one for which there was no memory. */
+static aco_time
+runtime_deadline(const asyncoro *rt)
+{
+    return acl_program_deadline(rt->engine,
+                                rt->failures > 0 ? aco_now() + FAILURE_PAUSE : ACO_NEVER);
+}
+
+/* Wait without the base of the program, which may be running just now. */
+static void
+close_wait(asyncoro *rt)
+{
+    acl_engine *e = rt->engine;
+
+    if (rt->options.base == NULL)
+        acl_program_wait(e, runtime_deadline(rt));
+    else
+        aco_loop_settle(&e->loop, runtime_deadline(rt));
+}
+
+/* Coros that have not ended in time are cut off; the functions of atexit, which waited for them,
+ * run. */
+static void
+end_the_rest(asyncoro *rt)
+{
+    acl_engine *e = rt->engine;
+
+    if (e->live == 0) return;
+    if (acl_runtime_call(rt, abandon) != ASYNCORO_OK) acl_runtime_report(rt, "not enough memory");
+    if (e->atexit_ref != 0) {
+        while (runtime_turn(rt))
+            close_wait(rt);
+        acl_runtime_call(rt, abandon);
+    }
+    if (e->live > 0) rt->remains = true;
+}
+
+/* The program is over: the last of what belongs to it goes. */
+static void
+runtime_over(asyncoro *rt)
+{
+    if (rt->options.base != NULL) aco_loop_detach(&rt->engine->loop);
+    end_the_rest(rt);
+    rt->result = rt->failures > 0 ? ASYNCORO_FAILED : ASYNCORO_FINISHED;
+    if (acl_runtime_call(rt, conclude) != ASYNCORO_OK) {
+        rt->result = ASYNCORO_FAILED;
+        rt->remains = true;
+        acl_runtime_report(rt, "not enough memory");
+    }
+    runtime_teardown(rt);
+}
+
+/* Outside of all: here the runtime may be closed. */
+static void
+tell_end(asyncoro *rt)
+{
+    if (rt->options.on_end != NULL) rt->options.on_end(rt->options.arg, rt, rt->result);
+}
+
 /* The three ways ------------------------------------------------------------------------------ */
 
 int
@@ -220,7 +271,7 @@ asyncoro_run(asyncoro *rt, int argc, const char *const *argv)
     }
     rt->engine->interruptible = false;
     while (runtime_turn(rt))
-        acl_program_wait(rt->engine, ACO_NEVER);
+        acl_program_wait(rt->engine, runtime_deadline(rt));
     runtime_over(rt);
     acl_runtime_leave(rt);
     int result = rt->result;
@@ -239,7 +290,7 @@ drain(void *arg)
     acl_leash_idle(e, false);
     if (runtime_turn(rt)) {
         acl_leash_idle(e, true);
-        aco_loop_rearm(&e->loop, acl_program_deadline(e, ACO_NEVER));
+        aco_loop_rearm(&e->loop, runtime_deadline(rt));
         rt->inside = false;
         return;
     }
@@ -253,11 +304,7 @@ runtime_attach(asyncoro *rt)
 {
     int err = aco_loop_attach(&rt->engine->loop, drain, rt);
 
-    if (err == ACO_OK) {
-        rt->attached = true;
-        return ASYNCORO_OK;
-    }
-    acl_runtime_end_coros(rt);
+    if (err != ACO_OK) acl_runtime_end_coros(rt);
     return acl_runtime_code(err);
 }
 
@@ -288,7 +335,9 @@ step(asyncoro *rt, double seconds)
     bool has_work = e->loop.ready > 0 || !aco_inbox_empty(e->loop.inbox);
     bool goes_on = runtime_turn(rt);
     if (!goes_on || has_work || e->loop.ready > 0 || seconds == 0) return goes_on;
-    acl_program_wait(e, seconds < 0 ? ACO_NEVER : aco_deadline(aco_now(), seconds));
+    aco_time deadline = seconds < 0 ? ACO_NEVER : aco_deadline(aco_now(), seconds);
+    aco_time due = runtime_deadline(rt);
+    acl_program_wait(e, due < deadline ? due : deadline);
     return runtime_turn(rt);
 }
 
@@ -301,8 +350,7 @@ asyncoro_step(asyncoro *rt, double seconds)
         acl_leash_idle(rt->engine, true);
     else if (running)
         runtime_over(rt);
-    aco_loop_fd_arm(&rt->engine->loop,
-                    goes_on ? acl_program_deadline(rt->engine, ACO_NEVER) : ACO_NEVER);
+    aco_loop_fd_arm(&rt->engine->loop, goes_on ? runtime_deadline(rt) : ACO_NEVER);
     acl_runtime_leave(rt);
     if (running && !goes_on) tell_end(rt);
     return goes_on;
@@ -380,15 +428,18 @@ sweep(lua_State *L)
     return 0;
 }
 
+/* The time is over, perhaps because one coro took all of it: what the others can do at once they
+ * may. */
 static void
-close_wait(asyncoro *rt)
+close_rounds(asyncoro *rt)
 {
-    acl_engine *e = rt->engine;
+    aco_loop *loop = &rt->engine->loop;
 
-    if (rt->options.base == NULL)
-        acl_program_wait(e, ACO_NEVER);
-    else /* this may be called from the base */
-        aco_loop_settle(&e->loop, acl_program_deadline(e, ACO_NEVER));
+    for (int i = 0; i < CLOSE_ROUNDS && rt->engine->live > 0; i++) {
+        aco_loop_settle(loop, 0);
+        if (loop->ready == 0) return;
+        runtime_turn(rt);
+    }
 }
 
 void
@@ -397,8 +448,7 @@ acl_runtime_end_coros(asyncoro *rt)
     acl_engine *e = rt->engine;
 
     if (!rt->running && e->live == 0) return;
-    if (rt->attached) aco_loop_detach(&e->loop);
-    rt->attached = false;
+    if (rt->options.base != NULL) aco_loop_detach(&e->loop);
     acl_leash_stop(e);
     e->in_run = true;
     e->interruptible = true;
@@ -413,6 +463,7 @@ acl_runtime_end_coros(asyncoro *rt)
     do
         acl_runtime_call(rt, sweep);
     while (runtime_turn(rt) && (close_wait(rt), true));
+    close_rounds(rt);
     runtime_over(rt);
     e->loop.grace = ACO_GRACE;
     rt->result = ASYNCORO_STOPPED;

@@ -154,7 +154,10 @@ coro_drop(acl_engine *e, acl_coro *c)
     }
     while (scope != NULL && scope->outer != NULL)
         scope = scope->outer;
-    if (c->flags & ACL_ROOTED) free(scope);
+    if (c->flags & ACL_ROOTED) {
+        aco_timer_stop(&e->loop.timers, &scope->timer); /* the heap refers to it */
+        free(scope);
+    }
     c->task.scope = NULL;
 }
 

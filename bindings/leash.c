@@ -116,8 +116,8 @@ leash_act(lua_State *L)
     acl_coro *c = e->current;
     unsigned alarms = aco_watchdog_alarms(&e->watchdog);
 
-    if (e->interrupted) acl_program_interrupt(L, e);
     if (alarms & ACO_ALARM_INBOX) acl_remote_drain(L, e);
+    if (e->interrupted) acl_program_interrupt(L, e);
     if (alarms & ACO_ALARM_STALL) report_stall(L, e);
     if (alarms & ACO_ALARM_DEADLINE) {
         aco_time now = aco_now();

@@ -147,7 +147,10 @@ bool
 acl_program_turn(lua_State *L, acl_engine *e)
 {
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->turn_ref);
-    if (lua_pcall(L, 0, 0, 0) != LUA_OK) lua_error(L);
+    if (lua_pcall(L, 0, 0, 0) != LUA_OK) {
+        acl_turn_failed(e);
+        lua_error(L);
+    }
     if (e->unobserved > 0 && aco_now() >= e->unobserved_since + UNOBSERVED_DELAY)
         acl_report_unobserved(L, e);
     if (!program_goes_on(L, e)) return false;
@@ -192,10 +195,7 @@ void
 acl_program_abandon(lua_State *L, acl_engine *e)
 {
     if (e->live == 0) return;
-    lua_pushlightuserdata(L, e);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, e->meta_ref);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, e->values_ref);
-    lua_pushcclosure(L, program_abandon, ACL_UPVALUES);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, e->abandon_ref);
     lua_call(L, 0, 0);
 }
 
@@ -355,6 +355,16 @@ acl_set_grace(lua_State *L)
     return 0;
 }
 
+/*** Say what no caller can be told: on stderr, or to the program that asyncoro is embedded in.
+@function report
+@tparam string text */
+static int
+report(lua_State *L)
+{
+    acl_report(L, acl_self(L), luaL_checkstring(L, 1));
+    return 0;
+}
+
 /* acl_program_start in a closure with the upvalues that spawning needs. */
 static int
 program_begin(lua_State *L)
@@ -390,10 +400,12 @@ acl_open_run(lua_State *L, acl_engine *e)
                                      {"set_atexit", acl_set_atexit},
                                      {"set_grace", acl_set_grace},
                                      {"on_interrupt", acl_on_interrupt},
+                                     {"report", report},
                                      {NULL, NULL}};
 
     e->turn_ref = engine_closure(L, e, turn_protected);
     e->begin_ref = engine_closure(L, e, program_begin);
     e->loop_ref = engine_closure(L, e, program_loop);
+    e->abandon_ref = engine_closure(L, e, program_abandon);
     acl_setfuncs(L, e, funcs);
 }

@@ -170,7 +170,7 @@ limited_alloc(void *arg, void *ptr, size_t osize, size_t nsize)
 
     if (nsize > held) {
         size_t room = limit->limit;
-        if (limit->engine == NULL || limit->engine->running == NULL)
+        if (limit->engine != NULL && limit->engine->running == NULL)
             room += LIMIT_RESERVE + room / LIMIT_RESERVE_SHARE;
         if (limit->used > room || nsize - held > room - limit->used) return NULL;
     }
@@ -247,14 +247,15 @@ open_state(lua_State *L)
     if (e != NULL) close_engine(L, e); /* what is idle begins again, on our base */
     if (rt->options.share != NULL) acl_reach_of(L, rt->options.share->process);
     rt->engine = e = acl_engine_open(L, rt->options.base);
-    rt->limit.engine = e;
     acl_embedded_preload(L);
     luaL_requiref(L, "asyncoro.core", luaopen_asyncoro_core, 0);
     acl_reach_of(L, NULL);
     rt->L = e->L;
     rt->process = aco_process_ref(e->reach->process);
     rt->seat = aco_seat_take(rt->process, e->loop.inbox);
-    return rt->seat != NULL ? 0 : luaL_error(L, "not enough memory");
+    if (rt->seat == NULL) luaL_error(L, "not enough memory");
+    rt->limit.engine = e;
+    return 0;
 }
 
 static lua_State *
@@ -267,14 +268,6 @@ new_state(asyncoro *rt)
     return o->alloc != NULL ? lua_newstate(o->alloc, o->alloc_arg) : acl_state_new(0);
 }
 
-/* Errors of finalizers, when nobody is there any more. */
-static void
-drop_error(void *arg, const char *text)
-{
-    (void)arg;
-    (void)text;
-}
-
 /* A state of the program's: its engine gets a loop of its own, as if stock Lua had just loaded
  * asyncoro. */
 static int
@@ -283,8 +276,8 @@ leave_state(lua_State *L)
     asyncoro *rt = lua_touserdata(L, 1);
 
     if (rt->chunk_ref != 0) luaL_unref(L, LUA_REGISTRYINDEX, rt->chunk_ref);
-    rt->engine->on_error = NULL;
     close_engine(L, rt->engine);
+    rt->engine->on_error = NULL;
     acl_reach_of(L, rt->process); /* which handles that are still about know */
     acl_engine_open(L, NULL);
     acl_reach_of(L, NULL);
@@ -295,7 +288,6 @@ static void
 close_state(asyncoro *rt)
 {
     if (rt->L == NULL) return;
-    if (rt->own_state && rt->engine != NULL) rt->engine->on_error = drop_error;
     if (!rt->own_state) {
         if (rt->engine != NULL) acl_runtime_call(rt, leave_state);
         limit_end(rt);

@@ -33,8 +33,9 @@ struct asyncoro {
     bool warns;   /* Lua's warnings are on */
     bool running; /* a program has been started */
     bool goes_on; /* what its last turn said */
-    bool patched, attached;
+    bool patched;
     bool closing_atexit; /* a close lets functions of atexit run */
+    bool remains;        /* something of the last program, for whose end there was no memory */
     int failures;        /* turns in a row that the engine had no memory for */
     int result;          /* enum asyncoro_end of the last program; -1 */
     int chunk_ref;       /* the loaded script, 0: none */

@@ -71,6 +71,18 @@ coro_leave(acl_engine *e, acl_coro *c)
     c->co = NULL;
 }
 
+/* The error with which its thread ended; it stays there for a second try. */
+static void
+coro_error(lua_State *L, lua_State *co)
+{
+    if (lua_checkstack(co, 1)) {
+        lua_pushvalue(co, -1);
+        lua_xmove(co, L, 1);
+    } else {
+        lua_pushliteral(L, "not enough memory"); /* Lua has this string always */
+    }
+}
+
 /* The coro has ended with something to tell about it; its handle is on top of L. */
 static void
 coro_end(lua_State *L, acl_engine *e, acl_coro *c, int status, int nresults)
@@ -83,20 +95,49 @@ coro_end(lua_State *L, acl_engine *e, acl_coro *c, int status, int nresults)
         if (status == LUA_YIELD) {
             coro_stray(L, c, nresults);
         } else { /* no memory even for the base function's own work */
-            lua_xmove(co, L, 1);
+            coro_error(L, co);
             acl_outcome_fail(L, lua_gettop(L) - 1);
         }
         acl_closethread(L, co);
         acl_slot_give(e, c->task.slot, NULL);
         c->co = NULL;
     }
+    e->undone = NULL;
     acl_coro_ended(L, e, c);
+}
+
+/* What is to be done when the thread of a coro has come back for the last time. When it raises for
+ * lack of memory, the next turn tries again. */
+static void
+coro_close(lua_State *L, acl_engine *e, acl_coro *c, int status, int nresults)
+{
+    e->undone = c;
+    if (status == LUA_OK)
+        lua_xmove(c->co, L, 1); /* its handle, from acl_base */
+    else
+        acl_coro_push(L, e, c);
+    coro_end(L, e, c, status, nresults);
+    lua_pop(L, 1);
+}
+
+void
+acl_turn_failed(acl_engine *e)
+{
+    acl_coro *c = e->current;
+
+    if (c == NULL) return;
+    e->current = NULL; /* what came before its resume has failed */
+    e->running = NULL;
+    aco_watchdog_end(&e->watchdog);
+    if (lua_status(c->co) == LUA_OK) c->flags &= (uint16_t)~ACL_STARTED;
+    aco_task_ready(&e->loop, &c->task);
 }
 
 void
 acl_coro_abandon(lua_State *L, acl_engine *e, acl_coro *c)
 {
     acl_coro_push(L, e, c);
+    if (c == e->undone) e->undone = NULL;
     if (c->task.state == ACO_PARKED) { /* out of every queue */
         aco_task_wake(&e->loop, &c->task, ACO_ECANCELED, 0);
         while (aco_loop_pop(&e->loop) != NULL)
@@ -141,12 +182,7 @@ coro_run(lua_State *L, acl_engine *e, acl_coro *c)
         acl_coro_ended(L, e, c);
         return;
     }
-    if (status == LUA_OK)
-        lua_xmove(co, L, 1); /* its handle, from acl_base */
-    else
-        acl_coro_push(L, e, c);
-    coro_end(L, e, c, status, nresults);
-    lua_pop(L, 1);
+    coro_close(L, e, c, status, nresults);
 }
 
 /* With thousands of coros the next one is not in the cache: let it come while this one runs. */
@@ -166,6 +202,7 @@ acl_run_turn(lua_State *L, acl_engine *e)
     aco_time start = aco_now_coarse();
     aco_task *task;
 
+    if (ACO_UNLIKELY(e->undone != NULL)) coro_close(L, e, e->undone, lua_status(e->undone->co), 0);
     for (int left = TURN_COROS; left > 0 && (task = aco_loop_pop(&e->loop)) != NULL; left--) {
         coro_prefetch((acl_coro *)e->loop.head);
         coro_run(L, e, (acl_coro *)task);

@@ -9,16 +9,19 @@ endfunction()
 
 if(ASYNCORO_TESTS)
     enable_testing()
-    file(GLOB units CONFIGURE_DEPENDS spec/core/*_test.c)
+    file(GLOB units CONFIGURE_DEPENDS spec/core/*_test.c spec/embed/*_test.c)
     foreach(unit ${units})
         get_filename_component(name ${unit} NAME_WE)
         aco_program(${name} ${unit} ${ACO_OBJECTS})
+        target_include_directories(${name} PRIVATE bindings) # for <asyncoro.h>
         add_test(NAME ${name} COMMAND ${name})
         set_tests_properties(${name} PROPERTIES TIMEOUT 120)
     endforeach()
-    if(TARGET memory_test) # which lets allocations fail
-        target_link_options(memory_test PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc)
-    endif()
+    foreach(name memory_test alloc_test) # which let allocations fail
+        if(TARGET ${name})
+            target_link_options(${name} PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc)
+        endif()
+    endforeach()
     aco_program(asyncoro_lua spec/lua.c)
     set_target_properties(asyncoro_lua PROPERTIES OUTPUT_NAME lua ENABLE_EXPORTS ON)
 endif()

@@ -308,7 +308,7 @@ void
 aco_loop_fd_arm(aco_loop *loop, aco_time deadline)
 {
     if (loop->mirror < 0) return;
-    aco_time next = loop_deadline(loop, deadline);
+    aco_time next = loop_deadline(loop, deadline > 0 ? deadline : 1); /* 0 would disarm */
     /* from here on a post writes the wake descriptor; what was posted before counts as ready */
     if (loop->ready > 0 || !aco_inbox_sleep(loop->inbox)) next = 1;
     struct itimerspec when = {.it_value.tv_sec = 0};

@@ -16,7 +16,7 @@ local function run_all()
     end)
     for _, entry in ipairs(due) do
         local ok <const>, err <const> = xpcall(entry.fn, debug.traceback)
-        if not ok then io.stderr:write("asyncoro: atexit: ", tostring(err), "\n") end
+        if not ok then core.report("atexit: " .. tostring(err)) end
     end
 end
 

@@ -7,6 +7,7 @@
 #include "core/engine/watch.h"
 #include "spec/core/check.h"
 
+#include <event2/event.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/wait.h>
@@ -163,6 +164,61 @@ test_settle(void)
     aco_loop_fini(&loop);
 }
 
+/* A loop that its host's base drives: what the drain found ready; whether it goes on. */
+typedef struct driven {
+    aco_loop loop;
+    int drains, ran;
+    bool goes_on;
+} driven;
+
+static void
+drain(void *arg)
+{
+    driven *d = arg;
+
+    d->drains++;
+    if (aco_loop_pop(&d->loop) != NULL) d->ran++; /* one for each drain */
+    if (d->goes_on)
+        aco_loop_rearm(&d->loop, ACO_NEVER);
+    else
+        aco_loop_detach(&d->loop);
+}
+
+static void
+test_attach(void)
+{
+    struct event_base *base = event_base_new();
+    driven d = {.goes_on = true};
+    aco_task tasks[3];
+
+    CHECK(aco_loop_init(&d.loop, base) == ACO_OK);
+    CHECK(event_base_dispatch(base) == 1); /* not attached: nothing keeps the base */
+    CHECK(aco_loop_attach(&d.loop, drain, &d) == ACO_OK);
+    CHECK(event_base_loop(base, EVLOOP_NONBLOCK) == 0 && d.drains == 0);
+    for (int i = 0; i < 2; i++) { /* two ready: due at once, and again for the second */
+        aco_task_init(&tasks[i], 1);
+        aco_task_ready(&d.loop, &tasks[i]);
+    }
+    while (d.ran < 2)
+        CHECK(event_base_loop(base, EVLOOP_ONCE) == 0);
+    CHECK(d.drains == 2);
+    task_new(&d.loop, &tasks[2]);
+    d.drains = 0;
+    sleep_until(&d.loop, &tasks[2], aco_now() + MILLI);
+    aco_loop_rearm(&d.loop, ACO_NEVER);
+    while (d.ran < 3)
+        CHECK(event_base_loop(base, EVLOOP_ONCE) == 0);
+    d.drains = 0;
+    CHECK(aco_inbox_signal(d.loop.inbox, ACO_POST_NAME, 1, 1, ACO_OK) == ACO_OK);
+    CHECK(event_base_loop(base, EVLOOP_ONCE) == 0);
+    CHECK(d.drains == 1); /* the post is there to be taken, and wakes again until it is */
+    d.goes_on = false;
+    CHECK(event_base_dispatch(base) == 1); /* detached, so the base has nothing left */
+    CHECK(d.drains == 2);
+    aco_loop_fini(&d.loop);
+    event_base_free(base);
+}
+
 /* The descriptor for a host's loop. */
 static void
 test_fd(void)
@@ -309,6 +365,7 @@ main(void)
     test_timers();
     test_post();
     test_settle();
+    test_attach();
     test_fd();
     test_watch(true);
     test_watch(false);
