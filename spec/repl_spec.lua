@@ -129,7 +129,8 @@ describe("the prompt", function()
     it("Ctrl-D cancels the coros that are left", function()
         start()
         terminal:type("asyncoro.spawn(function() local _ <close> = setmetatable({}, " ..
-            "{__close = function() print 'cleaned up' end}) asyncoro.sleep(1000) end)\r", "> ")
+            "{__close = function() print 'cleaned up' end}) asyncoro.sleep(1000) end)\r", "\r\ncoro ")
+        terminal:expect("\r\n> ") -- the text typed has a "> " of its own
         local code <const>, rest <const> = leave(CTRL_D)
         assert.equal(0, code)
         assert.matches("cleaned up", rest)
