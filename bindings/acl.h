@@ -48,6 +48,7 @@ enum acl_coro_flag {
     ACL_MAIN = 16384,    /* the first coro of its program: its failure ends it */
     ACL_ROOTED = 8192,   /* has an outermost scope of its own, to be freed */
     ACL_SWAPPING = 4096, /* the old body unwinds; extras.swap is the new one */
+    ACL_HOLDS = 32768,   /* has held a lock for which others waited */
 };
 
 typedef struct acl_coro {
@@ -71,6 +72,7 @@ struct acl_program {
 /* A generator runs: who has resumed it. Lives on the C stack of that resume. */
 struct acl_frame {
     lua_State *L;
+    bool outside; /* L itself was not resumed by us: a wait cannot yield through it */
     struct acl_frame *up;
 };
 
@@ -105,7 +107,9 @@ struct acl_engine {
     size_t failures;                   /* errors that nobody observed, reported */
     aco_watchdog watchdog;             /* leash.c, with all that follows here */
     int leash_ref;
-    bool leash_hard; /* every instruction of the running coro raises */
+    uint64_t leash_turn; /* of the watchdog, when `leash_from` was set */
+    aco_time leash_from; /* nothing is raised in the middle of that turn before */
+    bool leash_hard;     /* every instruction of the running coro raises */
     bool slice_over;
     aco_time slice_end; /* of the running coro, when it has a time slice */
     lua_Hook user_hook; /* of the thread that our hook is on */
@@ -113,6 +117,7 @@ struct acl_engine {
     struct acl_program program;
     void (*on_error)(void *arg, const char *text); /* of the embedder; NULL: stderr */
     void *on_error_arg;
+    aco_link contended;      /* locks for which coros wait (lock.c) */
     struct acl_reach *reach; /* its seat among the engines of its process (reach.h) */
 };
 

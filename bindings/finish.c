@@ -8,6 +8,8 @@
 #include "bindings/cancel.h"
 #include "bindings/coro.h"
 #include "bindings/engine.h"
+#include "bindings/group.h"
+#include "bindings/lock.h"
 #include "bindings/remote.h"
 
 #include <string.h>
@@ -39,8 +41,9 @@ acl_outcome_fail(lua_State *L, int handle)
         return;
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->terminated_ref);
-    bool terminated = lua_rawequal(L, -1, -2);
-    lua_pop(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, e->swap_ref); /* a swap that a terminate overruled */
+    bool terminated = lua_rawequal(L, -2, -3) || lua_rawequal(L, -1, -3);
+    lua_pop(L, 2);
     c->flags |= terminated ? ACL_TERMINATED : ACL_FAILED;
     if (!terminated) {
         acl_extras(L, handle);
@@ -289,8 +292,10 @@ acl_coro_ended(lua_State *L, acl_engine *e, acl_coro *c)
     c->task.pending = 0;
     acl_mailbox_drop(L, e, c);
     aco_task_done(&e->loop, &c->task);
+    if (c->flags & ACL_HOLDS) acl_locks_pass(L, e, c);
     if (c->flags & (ACL_NAMED | ACL_EXPORTED)) acl_remote_ended(L, e, c, handle);
-    if (c->flags & ACL_FAILED && !watched) watched = acl_remote_observed(L, c, handle);
+    if (c->flags & ACL_FAILED && !watched)
+        watched = acl_coro_answered(L, handle) || acl_remote_observed(L, c, handle);
     if (c->flags & ACL_FAILED && c->flags & ACL_MAIN) {
         e->program.failed = true;
     } else if (c->flags & ACL_FAILED && !watched) {

@@ -9,7 +9,7 @@ set(ACO_BINDING_SOURCES
     bindings/alloc.c bindings/call.c bindings/cancel.c bindings/codec.c bindings/coro.c bindings/coroutine.c
     bindings/decode.c bindings/digest.c bindings/dispatch.c bindings/drain.c bindings/drive.c
     bindings/encode.c bindings/engine.c bindings/export.c bindings/finish.c bindings/fork.c bindings/isolate.c
-    bindings/leash.c bindings/message.c bindings/module.c bindings/names.c bindings/native.c
+    bindings/group.c bindings/leash.c bindings/lock.c bindings/message.c bindings/module.c bindings/names.c bindings/native.c
     bindings/place.c bindings/reach.c bindings/remote.c bindings/report.c bindings/run.c bindings/runtime.c
     bindings/sched.c bindings/send.c bindings/spawn.c bindings/state.c bindings/swap.c bindings/wait.c
     bindings/waitq.c bindings/watch.c)

@@ -93,8 +93,11 @@ for form_name, form in pairs(forms) do
 
         it("tut_supervisor", function()
             local lines <const> = run(form, "tut_supervisor")
-            for i = 1, 4 do assert.equal("log: crawler runs, number " .. i, lines[i]) end
-            assert.matches("^false\tsupervisor site: more than 3 restarts", lines[5])
+            for i = 1, 4 do
+                assert.equal("log: crawler runs, number " .. i, lines[2 * i - 1])
+                assert.equal(("crawler ended: page %d is broken"):format(i), lines[2 * i])
+            end
+            assert.matches("^false\tsupervisor site: more than 3 restarts", lines[9])
         end)
 
         it("tut_isolates", function()

@@ -9,7 +9,7 @@ static const char *const wait_texts[ACO_WAIT_KINDS] = {
     [ACO_WAIT_SEND] = "send",          [ACO_WAIT_CALL] = "call",
     [ACO_WAIT_FINISH] = "finish",      [ACO_WAIT_QUEUE] = "wait",
     [ACO_WAIT_SELECT] = "select",      [ACO_WAIT_NAME] = "locate",
-    [ACO_WAIT_FD] = "file descriptor",
+    [ACO_WAIT_FD] = "file descriptor", [ACO_WAIT_LOCK] = "acquire",
 };
 
 void

@@ -33,6 +33,7 @@ enum aco_wait_kind {
     ACO_WAIT_CALL,
     ACO_WAIT_FINISH,
     ACO_WAIT_QUEUE,
+    ACO_WAIT_LOCK,
     ACO_WAIT_SELECT,
     ACO_WAIT_NAME,
     ACO_WAIT_FD,

@@ -19,11 +19,7 @@ local HOPS <const> = 16
 -- servant -> the channel as this engine sees it, so that equal channels are one value.
 local known <const> = setmetatable({}, { __mode = "v" })
 
--- Coros of this engine and of others alike.
-local function is_coro(value)
-    local meta <const> = type(value) == "userdata" and getmetatable(value)
-    return meta and meta.__name == "coro"
-end
+local is_coro <const> = core.is_coro
 
 local function is_channel(value)
     return getmetatable(value) == Channel
@@ -105,7 +101,7 @@ local function add(self, member)
 end
 
 local function remove(self, member)
-    local place <const> = self.place[member]
+    local place <const> = self.place and self.place[member] -- none: it was closed meanwhile
     if place == nil then
         return nil, ("unsubscribe: %s is not subscribed to channel %s"):format(tostring(member), self.label), "notfound"
     end

@@ -22,6 +22,7 @@ asyncoro.run(function()
     supervisor = asyncoro.supervisor {
         name = "site",
         max_restarts = 3,
+        on_exit = function(name, exit) print(name .. " ended: " .. tostring(exit.error)) end,
         children = { { fn = logger, name = "logger" }, { fn = crawler, name = "crawler" } },
     }
     local ok, message = supervisor:finish()
