@@ -58,12 +58,6 @@ acl_alloc_free(acl_alloc *a)
     free(a);
 }
 
-size_t
-acl_alloc_used(const acl_alloc *a)
-{
-    return a->used;
-}
-
 static bool
 is_small(size_t size)
 {

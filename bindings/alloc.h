@@ -23,7 +23,4 @@ void acl_alloc_free(acl_alloc *a);
 /** The lua_Alloc function; its `ud` is the allocator. */
 void *acl_alloc_function(void *ud, void *ptr, size_t osize, size_t nsize);
 
-/** Bytes that Lua holds now. */
-size_t acl_alloc_used(const acl_alloc *a);
-
 #endif

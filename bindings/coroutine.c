@@ -15,34 +15,77 @@
 
 #include <lualib.h>
 
-/* Upvalues after the usual ones: the table of held threads; of the function that wrap made, its
- * thread. */
-enum { UP_HELD = ACL_UPVALUES + 1, UP_THREAD, WRAP_UPVALUES = UP_THREAD };
+/* Upvalue after the usual ones, of the function that wrap made: its thread. */
+enum { UP_THREAD = ACL_UPVALUES + 1, WRAP_UPVALUES = UP_THREAD };
 
-/* Keys in the registry: our functions, and those that they replace. */
-static const char patches_key = 0, originals_key = 0;
+/* Keys in the registry: our functions, and those that they replace; the `require` that ours
+ * replaces. */
+static const char patches_key = 0, originals_key = 0, require_key = 0;
 
-static void
-hold(lua_State *L, lua_State *co, bool on)
+static int co_resume(lua_State *L);
+static int wrap_call(lua_State *L);
+static int co_yield (lua_State *L);
+
+/* Push the function in which a thread has yielded onto that thread; false when there is none. [-]
+ */
+static bool
+yielded_in(lua_State *co)
 {
-    luaL_checkstack(L, 3, NULL);
-    lua_pushthread(co);
-    lua_xmove(co, L, 1);
-    if (on)
-        lua_pushboolean(L, 1);
-    else
-        lua_pushnil(L);
-    lua_rawset(L, lua_upvalueindex(UP_HELD));
+    lua_Debug ar;
+
+    if (lua_status(co) != LUA_YIELD || !lua_getstack(co, 0, &ar) || !lua_checkstack(co, 2))
+        return false;
+    lua_getinfo(co, "f", &ar);
+    return true;
 }
 
+/* Did the thread yield to the engine? In a function of ours, then, or, at the end of a time slice,
+ * in any Lua function. [-] */
 static bool
-is_held(lua_State *L, int thread)
+is_held(const acl_engine *e, lua_State *co)
 {
-    lua_pushvalue(L, thread);
-    lua_rawget(L, lua_upvalueindex(UP_HELD));
-    bool held = lua_toboolean(L, -1);
-    lua_pop(L, 1);
+    bool held = false;
+
+    if (!yielded_in(co)) return false;
+    lua_CFunction function = lua_tocfunction(co, -1);
+    if (function == NULL) {
+        held = true;
+    } else if (function != co_yield &&lua_getupvalue(co, -1, ACL_UP_ENGINE) != NULL) {
+        held = lua_touserdata(co, -1) == e;
+        lua_pop(co, 1);
+    }
+    lua_pop(co, 1);
     return held;
+}
+
+/* The generator in which a thread waits; NULL when it waits by itself. [-] */
+static lua_State *
+generator_in(lua_State *co)
+{
+    lua_State *generator = NULL;
+    lua_Debug ar;
+
+    if (!yielded_in(co)) return NULL;
+    lua_CFunction function = lua_tocfunction(co, -1);
+    if (function == wrap_call && lua_getupvalue(co, -1, UP_THREAD) != NULL) {
+        generator = lua_tothread(co, -1);
+        lua_pop(co, 1);
+    } else if (function == co_resume && lua_getstack(co, 0, &ar) &&
+               lua_getlocal(co, &ar, 1) != NULL) {
+        generator = lua_tothread(co, -1);
+        lua_pop(co, 1);
+    }
+    lua_pop(co, 1);
+    return generator;
+}
+
+void
+acl_coroutine_close(lua_State *L, lua_State *co)
+{
+    lua_State *generator = generator_in(co);
+
+    if (generator != NULL) acl_coroutine_close(L, generator);
+    acl_closethread(L, co);
 }
 
 static lua_State *
@@ -71,13 +114,13 @@ thread_status(lua_State *L, lua_State *co)
     }
 }
 
-/* Why the thread at idx cannot be resumed; NULL when it can. */
+/* Why a thread cannot be resumed; NULL when it can. */
 static const char *
-resume_refusal(lua_State *L, lua_State *co, int idx)
+resume_refusal(lua_State *L, lua_State *co)
 {
     const char *status = thread_status(L, co);
 
-    if (is_held(L, idx)) return "cannot resume a coroutine that waits in the engine";
+    if (is_held(acl_self(L), co)) return "cannot resume a coroutine that waits in the engine";
     if (*status == 's') return NULL;
     lua_pushfstring(
         L, *status == 'd' ? "cannot resume %s coroutine" : "cannot resume non-suspended coroutine",
@@ -89,13 +132,27 @@ resume_refusal(lua_State *L, lua_State *co, int idx)
 static int
 generator_run(lua_State *L, acl_engine *e, lua_State *co, int nargs, int *nresults)
 {
-    struct acl_frame frame = {.L = L, .up = e->frames};
+    lua_State *running = e->running;
+    struct acl_frame frame = {.L = L, .outside = L != running, .up = e->frames};
 
     e->frames = &frame;
     e->running = co;
     int status = lua_resume(co, L, nargs, nresults);
-    e->running = L;
+    e->running = running;
     e->frames = frame.up;
+    acl_leash_follow(e);
+    return status;
+}
+
+/* Close a thread; its handlers run in it. */
+static int
+generator_close(lua_State *L, acl_engine *e, lua_State *co)
+{
+    lua_State *running = e->running;
+
+    e->running = co;
+    int status = acl_closethread(L, co);
+    e->running = running;
     acl_leash_follow(e);
     return status;
 }
@@ -119,6 +176,19 @@ resume_failed(lua_State *L)
     return 2;
 }
 
+/* A failed thread keeps its stack, for those who want to look at it, and its `<close>` variables
+ * open; not so when it was cancelled, for then nobody will close it. */
+static bool
+is_canceled(lua_State *L, lua_State *co)
+{
+    luaL_checkstack(L, 4, NULL);
+    lua_pushvalue(co, -1);
+    lua_xmove(co, L, 1);
+    bool canceled = acl_cancel_test(L, -1);
+    lua_pop(L, 1);
+    return canceled;
+}
+
 static int
 resume_go(lua_State *L, lua_State *co, int nargs)
 {
@@ -126,11 +196,9 @@ resume_go(lua_State *L, lua_State *co, int nargs)
     int nresults;
     int status = generator_run(L, e, co, nargs, &nresults);
 
-    if (status == LUA_YIELD && coro_waits(e)) {
-        hold(L, co, true);
-        return lua_yieldk(L, 0, 0, resume_k);
-    }
+    if (status == LUA_YIELD && coro_waits(e)) return lua_yieldk(L, 0, 0, resume_k);
     if (status != LUA_OK && status != LUA_YIELD) {
+        if (is_canceled(L, co)) generator_close(L, e, co);
         lua_xmove(co, L, 1);
         return resume_failed(L);
     }
@@ -147,12 +215,9 @@ resume_go(lua_State *L, lua_State *co, int nargs)
 static int
 resume_k(lua_State *L, int status, lua_KContext ctx)
 {
-    lua_State *co = lua_tothread(L, 1);
-
     (void)status;
     (void)ctx;
-    hold(L, co, false);
-    return resume_go(L, co, 0);
+    return resume_go(L, lua_tothread(L, 1), 0);
 }
 
 static int
@@ -160,7 +225,7 @@ co_resume(lua_State *L)
 {
     lua_State *co = check_thread(L, 1);
     int nargs = lua_gettop(L) - 1;
-    const char *refusal = resume_refusal(L, co, 1);
+    const char *refusal = resume_refusal(L, co);
 
     if (refusal == NULL && !lua_checkstack(co, nargs)) refusal = "too many arguments to resume";
     if (refusal != NULL) {
@@ -171,8 +236,7 @@ co_resume(lua_State *L)
     return resume_go(L, co, nargs);
 }
 
-/* Wrap -------------------------------------------------------------------------------------------
- */
+/* Wrap ----------------------------------------------------------------------------------------- */
 
 static int wrap_k(lua_State *L, int status, lua_KContext ctx);
 
@@ -194,12 +258,9 @@ wrap_go(lua_State *L, lua_State *co, int nargs)
     int nresults;
     int status = generator_run(L, e, co, nargs, &nresults);
 
-    if (status == LUA_YIELD && coro_waits(e)) {
-        hold(L, co, true);
-        return lua_yieldk(L, 0, 0, wrap_k);
-    }
+    if (status == LUA_YIELD && coro_waits(e)) return lua_yieldk(L, 0, 0, wrap_k);
     if (status != LUA_OK && status != LUA_YIELD) {
-        status = acl_closethread(L, co);
+        status = generator_close(L, e, co);
         lua_xmove(co, L, 1);
         return wrap_failed(L, status);
     }
@@ -215,12 +276,9 @@ wrap_go(lua_State *L, lua_State *co, int nargs)
 static int
 wrap_k(lua_State *L, int status, lua_KContext ctx)
 {
-    lua_State *co = lua_tothread(L, lua_upvalueindex(UP_THREAD));
-
     (void)status;
     (void)ctx;
-    hold(L, co, false);
-    return wrap_go(L, co, 0);
+    return wrap_go(L, lua_tothread(L, lua_upvalueindex(UP_THREAD)), 0);
 }
 
 static int
@@ -228,7 +286,7 @@ wrap_call(lua_State *L)
 {
     lua_State *co = lua_tothread(L, lua_upvalueindex(UP_THREAD));
     int nargs = lua_gettop(L);
-    const char *refusal = resume_refusal(L, co, lua_upvalueindex(UP_THREAD));
+    const char *refusal = resume_refusal(L, co);
 
     if (refusal == NULL && !lua_checkstack(co, nargs)) refusal = "too many arguments to resume";
     if (refusal != NULL) {
@@ -262,7 +320,7 @@ static int
 co_wrap(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TFUNCTION);
-    for (int up = 1; up < UP_THREAD; up++)
+    for (int up = 1; up <= ACL_UPVALUES; up++)
         lua_pushvalue(L, lua_upvalueindex(up));
     lua_State *co = lua_newthread(L);
     lua_pushcfunction(co, wrap_base);
@@ -290,10 +348,7 @@ co_running(lua_State *L)
     acl_engine *e = acl_self(L);
     int main = lua_pushthread(L);
 
-    if (e->current != NULL && L == e->current->co) {
-        e->current->flags |= ACL_SEEN;
-        hold(L, L, true);
-    }
+    if (e->current != NULL && L == e->current->co) e->current->flags |= ACL_SEEN;
     lua_pushboolean(L, main);
     return 2;
 }
@@ -304,7 +359,7 @@ co_status(lua_State *L)
     lua_State *co = check_thread(L, 1);
     const char *status = thread_status(L, co);
 
-    lua_pushstring(L, *status == 's' && is_held(L, 1) ? "normal" : status);
+    lua_pushstring(L, *status == 's' && is_held(acl_self(L), co) ? "normal" : status);
     return 1;
 }
 
@@ -314,9 +369,9 @@ co_close(lua_State *L)
     lua_State *co = check_thread(L, 1);
     const char *status = thread_status(L, co);
 
-    if ((*status == 's' && is_held(L, 1)) || *status == 'n' || *status == 'r')
+    if ((*status == 's' && is_held(acl_self(L), co)) || *status == 'n' || *status == 'r')
         return luaL_error(L, "cannot close a %s coroutine", *status == 's' ? "waiting" : status);
-    if (acl_closethread(L, co) == LUA_OK) {
+    if (generator_close(L, acl_self(L), co) == LUA_OK) {
         lua_pushboolean(L, 1);
         return 1;
     }
@@ -337,16 +392,25 @@ fields_copy(lua_State *L, int source, int target)
     }
 }
 
-/* Our `require`, from the Lua file of that name; where there is none, or no Lua file can be loaded,
- * all stays as it is. */
+/* Our `require`, from the Lua file of that name, in place of Lua's own; one of the user's stays, as
+ * all does where no Lua file can be loaded. */
 static void
-patch_require(lua_State *L, bool on)
+require_on(lua_State *L)
 {
-    if (lua_getglobal(L, "require") != LUA_TFUNCTION) return;
+    lua_pushnil(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &require_key);
+    if (lua_getglobal(L, "require") != LUA_TFUNCTION || !lua_iscfunction(L, -1)) return;
+    lua_pushvalue(L, -1);
     lua_pushliteral(L, "asyncoro.require");
     if (lua_pcall(L, 1, 1, 0) != LUA_OK) return;
-    lua_getfield(L, -1, on ? "waiting" : "original");
     lua_setglobal(L, "require");
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &require_key);
+}
+
+static void
+require_off(lua_State *L)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &require_key) != LUA_TNIL) lua_setglobal(L, "require");
 }
 
 void
@@ -368,7 +432,10 @@ acl_coroutine_patch(lua_State *L, acl_engine *e, bool on)
         if (lua_istable(L, -1)) fields_copy(L, library + 1, library);
     }
     lua_settop(L, top);
-    patch_require(L, on);
+    if (on)
+        require_on(L);
+    else
+        require_off(L);
     lua_settop(L, top);
 }
 
@@ -380,14 +447,6 @@ acl_open_coroutine(lua_State *L, acl_engine *e)
         {"status", co_status}, {"close", co_close}, {NULL, NULL}};
 
     lua_newtable(L);
-    lua_pushlightuserdata(L, e);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, e->meta_ref);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, e->values_ref);
-    lua_newtable(L);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "k");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
-    luaL_setfuncs(L, funcs, UP_HELD);
+    acl_setfuncs(L, e, funcs);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &patches_key);
 }

@@ -9,6 +9,10 @@
  */
 void acl_coroutine_patch(lua_State *L, acl_engine *e, bool on);
 
+/** Close the thread of a coro that will not run again, and before it the generators that it waits
+ * in. */
+void acl_coroutine_close(lua_State *L, lua_State *co);
+
 void acl_open_coroutine(lua_State *L, acl_engine *e);
 
 #endif

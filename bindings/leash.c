@@ -19,6 +19,10 @@
 #define ALARM_SIGNAL SIGURG /* ignored by default, and nobody else sends it with a value */
 #define DEFAULT_STALL 1.0
 
+/* A turn lasts so long before something is raised in its middle: a coro that goes on to its next
+ * wait is reached there, with what its last wait gave it safe in its hands. */
+#define RAISE_DELAY (20 * ACO_SECOND / 1000)
+
 /* What a process does on a signal is the process's, not an engine's: so is what was there before
  * us, and how many engines rely on ours. */
 static struct {
@@ -107,6 +111,19 @@ is_hard(const acl_coro *c)
     return due != NULL && due->state == ACO_SCOPE_HARD;
 }
 
+/* When something may be raised in the middle of this turn. */
+static aco_time
+raise_from(acl_engine *e)
+{
+    uint64_t turn = atomic_load_explicit(&e->watchdog.turn, memory_order_relaxed);
+
+    if (turn != e->leash_turn) {
+        e->leash_turn = turn;
+        e->leash_from = aco_now_coarse() + RAISE_DELAY;
+    }
+    return e->leash_from;
+}
+
 /* In a function made by acl_setfuncs: everything but the yield, which only the hook itself may do.
  */
 static int
@@ -127,6 +144,10 @@ leash_act(lua_State *L)
     }
     if (c->task.pending == 0) return 0;
     e->leash_hard = is_hard(c);
+    if (!e->leash_hard && aco_now() < raise_from(e)) {
+        acl_leash_deadline(e);
+        return 0;
+    }
     return acl_raise_pending(L, e, c);
 }
 
@@ -226,8 +247,10 @@ acl_leash_deadline(acl_engine *e)
 
     if (c == NULL || !e->watchdog.running) return;
     aco_time deadline = aco_scope_deadline(&e->loop, &c->task);
-    if (c->flags & ACL_SLICED && e->slice_end < deadline) deadline = e->slice_end;
+    aco_time from = raise_from(e);
     if (c->task.pending) deadline = 0;
+    if (deadline < from && !is_hard(c)) deadline = from;
+    if (c->flags & ACL_SLICED && e->slice_end < deadline) deadline = e->slice_end;
     aco_watchdog_deadline(&e->watchdog, deadline);
 }
 

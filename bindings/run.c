@@ -182,9 +182,11 @@ program_abandon(lua_State *L)
 
     while (aco_loop_pop(&e->loop) != NULL)
         continue;
-    for (uint32_t slot = 0; slot < e->slot_count; slot++) {
-        acl_coro *c = acl_slot_coro(e, slot);
-        if (c != NULL) acl_coro_abandon(L, e, c);
+    while (e->live > 0) { /* handlers may spawn, but what they spawn never runs */
+        for (uint32_t slot = 0; slot < e->slot_count; slot++) {
+            acl_coro *c = acl_slot_coro(e, slot);
+            if (c != NULL) acl_coro_abandon(L, e, c);
+        }
     }
     while (aco_loop_pop(&e->loop) != NULL)
         continue;
@@ -197,6 +199,23 @@ acl_program_abandon(lua_State *L, acl_engine *e)
     if (e->live == 0) return;
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->abandon_ref);
     lua_call(L, 0, 0);
+}
+
+/* Its time is over: drop the coros that would not end, in a shield perhaps, and say so. */
+static void
+program_drop(lua_State *L, acl_engine *e)
+{
+    for (uint32_t slot = 0; slot < e->slot_count; slot++) {
+        acl_coro *c = acl_slot_coro(e, slot);
+        if (c == NULL) continue;
+        acl_coro_push(L, e, c);
+        acl_coro_name(L, -1);
+        lua_pushfstring(L, "coro %s had not ended when its grace was over, and was dropped",
+                        lua_tostring(L, -1));
+        acl_report(L, e, lua_tostring(L, -1));
+        lua_pop(L, 3);
+    }
+    acl_program_abandon(L, e);
 }
 
 static int
@@ -217,6 +236,7 @@ acl_program_finish(lua_State *L, acl_engine *e)
     int status = lua_pcall(L, 0, 0, 0);
     e->in_run = false;
     if (status != LUA_OK) lua_error(L);
+    if (e->live > 0) program_drop(L, e);
     acl_report_unobserved(L, e);
     if (e->program.end != ACL_PROGRAM_OK) return e->program.end;
     return e->program.failed || e->failures > 0 ? ACL_PROGRAM_FAILED : ACL_PROGRAM_OK;
@@ -255,6 +275,39 @@ run_options(lua_State *L, struct acl_leash_options *leash, bool *patch)
                        luaL_tolstring(L, -2, NULL));
         lua_pop(L, 1);
     }
+}
+
+struct run_call {
+    acl_engine *e;
+    struct acl_leash_options leash;
+    int end;
+};
+
+static int
+run_protected(lua_State *L)
+{
+    struct run_call *call = lua_touserdata(L, 1);
+
+    acl_leash_start(L, call->e, &call->leash);
+    call->end = acl_program_finish(L, call->e);
+    return 0;
+}
+
+/* Run the program that has begun; whatever happens, all is put back into its place. */
+static int
+run_program(lua_State *L, acl_engine *e, const struct acl_leash_options *leash, bool patch)
+{
+    struct run_call call = {.e = e, .leash = *leash};
+
+    if (patch) acl_coroutine_patch(L, e, true);
+    lua_pushcfunction(L, run_protected);
+    lua_pushlightuserdata(L, &call);
+    int status = lua_pcall(L, 1, 0, 0);
+    acl_program_abandon(L, e);
+    acl_leash_stop(e);
+    if (patch) acl_coroutine_patch(L, e, false);
+    if (status != LUA_OK) lua_error(L);
+    return call.end;
 }
 
 /* What the main coro, whose handle is at `main`, and the program as a whole give to the caller of
@@ -311,11 +364,7 @@ acl_run(lua_State *L)
     e->failures = 0;
     program_begin_here(L, e, lua_gettop(L) - function);
     int main = lua_gettop(L);
-    if (patch) acl_coroutine_patch(L, e, true);
-    acl_leash_start(L, e, &leash);
-    int end = acl_program_finish(L, e);
-    acl_leash_stop(e);
-    if (patch) acl_coroutine_patch(L, e, false);
+    int end = run_program(L, e, &leash, patch);
     return run_result(L, e, end, main);
 }
 

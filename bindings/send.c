@@ -37,24 +37,29 @@ send_wait(lua_State *L, acl_coro *to, aco_time deadline, const char *what, lua_K
     return acl_park(L, e, c, deadline, (lua_KContext)deadline, k);
 }
 
-/* After a wait for room: ACO_OK when it is worth another try. */
+/* After a wait for room: ACO_OK when a place in the mailbox is kept for this sender. */
 static int
 send_woken(lua_State *L)
 {
     acl_engine *e = acl_self(L);
+    const acl_coro *to = lua_touserdata(L, SEND_SELF);
 
     acl_wait_end(L, e, e->current);
-    return e->current->task.wake_err;
+    int err = e->current->task.wake_err;
+    if (err == ACO_OK && to->task.mailbox != NULL) aco_mailbox_redeem(to->task.mailbox);
+    return err;
 }
 
+/* Put the n values on top, which it pops, into the mailbox; `woken`: after a wait for room. */
 static int
-put(lua_State *L, acl_coro *to)
+put(lua_State *L, acl_coro *to, int n, bool woken)
 {
-    if (to->task.mailbox != NULL && !aco_list_empty(aco_mailbox_space(to->task.mailbox)))
-        return ACO_EBUSY; /* others were first */
-    lua_pushvalue(L, SEND_MESSAGE);
-    int err = acl_message_put(L, acl_self(L), to, 1);
-    if (err != ACO_OK) lua_pop(L, 1);
+    acl_engine *e = acl_self(L);
+    bool late = !woken && to->task.mailbox != NULL && aco_mailbox_awaited(to->task.mailbox);
+    int err = late ? ACO_EBUSY : acl_message_put(L, e, to, n); /* late: others were first */
+
+    if (err != ACO_OK) lua_pop(L, n);
+    if (woken && to->task.mailbox != NULL) aco_mailbox_redeemed(&e->loop, to->task.mailbox);
     return err;
 }
 
@@ -68,11 +73,12 @@ send_result(lua_State *L)
 static int send_k(lua_State *L, int status, lua_KContext ctx);
 
 static int
-send_try(lua_State *L, aco_time deadline)
+send_try(lua_State *L, aco_time deadline, bool woken)
 {
     acl_coro *to = lua_touserdata(L, SEND_SELF);
-    int err = put(L, to);
 
+    lua_pushvalue(L, SEND_MESSAGE);
+    int err = put(L, to, 1, woken);
     if (err == ACO_OK) return send_result(L);
     if (err == ACO_EBUSY) return send_wait(L, to, deadline, "send", send_k);
     return send_failed(L, err, "send");
@@ -84,7 +90,7 @@ send_k(lua_State *L, int status, lua_KContext ctx)
     int err = send_woken(L);
 
     (void)status;
-    return err == ACO_OK ? send_try(L, ctx) : send_failed(L, err, "send");
+    return err == ACO_OK ? send_try(L, ctx, true) : send_failed(L, err, "send");
 }
 
 /* The `timeout` of send's options. */
@@ -122,17 +128,18 @@ coro_send(lua_State *L)
     luaL_checkany(L, SEND_MESSAGE);
     aco_time deadline = send_deadline(L);
     lua_settop(L, SEND_MESSAGE);
-    return send_try(L, deadline);
+    return send_try(L, deadline, false);
 }
 
 static int deliver_k(lua_State *L, int status, lua_KContext ctx);
 
 static int
-deliver_try(lua_State *L, aco_time deadline)
+deliver_try(lua_State *L, aco_time deadline, bool woken)
 {
     acl_coro *to = lua_touserdata(L, SEND_SELF);
-    int err = put(L, to);
 
+    lua_pushvalue(L, SEND_MESSAGE);
+    int err = put(L, to, 1, woken);
     if (err == ACO_EBUSY) return send_wait(L, to, deadline, "deliver", deliver_k);
     if (err != ACO_OK) return send_failed(L, err, "deliver");
     lua_pushinteger(L, 1);
@@ -145,7 +152,7 @@ deliver_k(lua_State *L, int status, lua_KContext ctx)
     int err = send_woken(L);
 
     (void)status;
-    return err == ACO_OK ? deliver_try(L, ctx) : send_failed(L, err, "deliver");
+    return err == ACO_OK ? deliver_try(L, ctx, true) : send_failed(L, err, "deliver");
 }
 
 /*** Send a message and wait until it is in the receiver's mailbox (which does not mean that it was
@@ -164,7 +171,7 @@ coro_deliver(lua_State *L)
     luaL_checkany(L, SEND_MESSAGE);
     aco_time deadline = acl_opt_deadline(L, SEND_ARGS);
     lua_settop(L, SEND_MESSAGE);
-    return deliver_try(L, deadline);
+    return deliver_try(L, deadline, false);
 }
 
 /* reply(value): upvalues after the common ones: the caller's handle, the number of its wait. */
@@ -218,18 +225,17 @@ call_answered_k(lua_State *L, int status, lua_KContext ctx)
 static int call_k(lua_State *L, int status, lua_KContext ctx);
 
 static int
-call_try(lua_State *L, aco_time deadline)
+call_try(lua_State *L, aco_time deadline, bool woken)
 {
     acl_engine *e = acl_self(L);
     acl_coro *to = lua_touserdata(L, SEND_SELF);
-    acl_coro *c = acl_wait_check(L, e, "call");
+    acl_coro *c = woken ? e->current : acl_wait_check(L, e, "call");
 
     if (c == to)
         return luaL_error(L, "call: a coro cannot call itself: it would wait for its own reply");
     lua_pushvalue(L, SEND_MESSAGE);
     reply_push(L, e, c);
-    int err = acl_message_put(L, e, to, 2);
-    if (err != ACO_OK) lua_pop(L, 2);
+    int err = put(L, to, 2, woken);
     if (err == ACO_EBUSY) return send_wait(L, to, deadline, "call", call_k);
     if (err != ACO_OK) return send_failed(L, err, "call");
     if (deadline == 0) deadline = aco_now();
@@ -244,7 +250,7 @@ call_k(lua_State *L, int status, lua_KContext ctx)
     int err = send_woken(L);
 
     (void)status;
-    return err == ACO_OK ? call_try(L, ctx) : send_failed(L, err, "call");
+    return err == ACO_OK ? call_try(L, ctx, true) : send_failed(L, err, "call");
 }
 
 /*** Send a message and wait for the reply: the receiver gets it from `receive` together with a
@@ -265,7 +271,7 @@ coro_call(lua_State *L)
     luaL_checkany(L, SEND_MESSAGE);
     aco_time deadline = acl_opt_deadline(L, SEND_ARGS);
     lua_settop(L, SEND_MESSAGE);
-    return call_try(L, deadline);
+    return call_try(L, deadline, false);
 }
 
 /*** End the `suspend` of a coro. A resume that comes when the coro is not in `suspend` has no

@@ -31,24 +31,70 @@ acl_fail(lua_State *L, int err, const char *fmt, ...)
 bool
 acl_can_wait(lua_State *L, const acl_engine *e)
 {
-    if (e->current == NULL || !lua_isyieldable(L)) return false;
+    if (e->current == NULL || L != e->running || !lua_isyieldable(L)) return false;
     for (const struct acl_frame *frame = e->frames; frame != NULL; frame = frame->up)
-        if (!lua_isyieldable(frame->L)) return false;
+        if (frame->outside || !lua_isyieldable(frame->L)) return false;
     return true;
 }
 
-/* Push the name of the C function of a frame: "table.sort" when it is a module's. */
+/* Push the name of the C function on top, of a frame: "table.sort" when it is a module's. */
 static const char *
-function_name(lua_State *L, lua_State *where, lua_Debug *ar)
+function_name(lua_State *L, const lua_Debug *ar)
 {
     luaL_checkstack(L, 6, NULL);
+    int function = lua_gettop(L);
     if (acl_codec_shipper(L, "named")) {
-        lua_getinfo(where, "f", ar);
-        lua_xmove(where, L, 1);
+        lua_pushvalue(L, function);
         lua_call(L, 1, 1);
-        if (lua_type(L, -1) == LUA_TSTRING) return luaL_gsub(L, lua_tostring(L, -1), ":", ".");
+        if (lua_type(L, -1) == LUA_TSTRING) {
+            const char *name = luaL_gsub(L, lua_tostring(L, -1), ":", ".");
+            return strncmp(name, "_G.", 3) == 0 ? name + 3 : name;
+        }
     }
     return ar->name != NULL ? ar->name : "a C function";
+}
+
+static int acl_without_wait(lua_State *L);
+
+/* Can Lua suspend the C function on top, of a frame? Ours, and those of its own that say so. */
+static bool
+is_suspendable(lua_State *L, const acl_engine *e, const char *name)
+{
+    static const char *const suspendable[] = {"pcall", "xpcall", "dofile"};
+
+    if (lua_getupvalue(L, -1, ACL_UP_ENGINE) != NULL) {
+        bool ours = lua_touserdata(L, -1) == e;
+        lua_pop(L, 1);
+        if (ours) return lua_tocfunction(L, -1) != acl_without_wait;
+    }
+    for (size_t i = 0; i < sizeof suspendable / sizeof *suspendable; i++)
+        if (strcmp(name, suspendable[i]) == 0) return true;
+    return false;
+}
+
+/* Look at one level of the thread that cannot be suspended; raises when that is why. */
+static void
+level_refuse(lua_State *L, const acl_engine *e, lua_State *where, lua_Debug *ar, const char *what)
+{
+    int top = lua_gettop(L);
+
+    if (!lua_checkstack(where, 1)) return;
+    lua_getinfo(where, "Snf", ar);
+    lua_xmove(where, L, 1);
+    if (ar->name != NULL && strcmp(ar->namewhat, "metamethod") == 0 &&
+        strcmp(ar->name, "__gc") == 0)
+        luaL_error(L, "%s: cannot wait inside a finalizer: start a coro with asyncoro.spawn", what);
+    if (strcmp(ar->what, "C") == 0) {
+        const char *name = function_name(L, ar);
+        lua_pushvalue(L, top + 1);
+        if (!is_suspendable(L, e, name))
+            luaL_error(
+                L,
+                "%s: cannot wait inside a function called by %s, which is a C function that Lua "
+                "cannot suspend: wait before or after it",
+                what, name);
+    }
+    lua_settop(L, top);
 }
 
 /* Say which C function keeps this thread, or one that runs it, from being suspended. */
@@ -56,28 +102,27 @@ static int
 wait_refuse(lua_State *L, const acl_engine *e, const char *what)
 {
     const struct acl_frame *frame = e->frames;
+    bool outside = L != e->running;
     lua_State *where = L;
     lua_Debug ar;
 
-    for (; lua_isyieldable(where) && frame != NULL; frame = frame->up)
+    for (; !outside && lua_isyieldable(where) && frame != NULL; frame = frame->up) {
         where = frame->L;
-    for (int level = 1; lua_getstack(where, level, &ar); level++) {
-        lua_getinfo(where, "Sn", &ar);
-        if (strcmp(ar.namewhat, "metamethod") == 0)
-            return luaL_error(
-                L,
-                "%s: cannot wait inside the metamethod __%s called from C: wait before, or start a "
-                "coro with asyncoro.spawn",
-                what, ar.name);
-        if (strcmp(ar.what, "C") == 0)
-            return luaL_error(
-                L,
-                "%s: cannot wait inside a function called by %s, which is a C function that Lua "
-                "cannot suspend: wait before or after it",
-                what, function_name(L, where, &ar));
+        outside = frame->outside;
     }
+    if (outside && lua_isyieldable(where))
+        return luaL_error(
+            L,
+            "%s: cannot wait inside a coroutine that was not resumed by the functions that "
+            "the table coroutine has inside run, but by Lua's own or by a C library",
+            what);
+    for (int level = 1; lua_getstack(where, level, &ar); level++)
+        level_refuse(L, e, where, &ar, what);
     return luaL_error(
-        L, "%s: cannot wait here: Lua cannot suspend this code (a finalizer or a C call)", what);
+        L,
+        "%s: cannot wait here: Lua cannot suspend this code (a finalizer, a C call, or a __close "
+        "that coroutine.close runs)",
+        what);
 }
 
 acl_coro *
@@ -91,7 +136,8 @@ acl_wait_check(lua_State *L, acl_engine *e, const char *what)
         return NULL;
     }
     if (ACO_UNLIKELY(c->task.pending)) acl_raise_pending(L, e, c);
-    if (ACO_UNLIKELY(!lua_isyieldable(L) || (e->frames != NULL && !acl_can_wait(L, e))))
+    if (ACO_UNLIKELY(L != e->running || !lua_isyieldable(L) ||
+                     (e->frames != NULL && !acl_can_wait(L, e))))
         wait_refuse(L, e, what);
     return c;
 }

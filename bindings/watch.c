@@ -14,6 +14,16 @@ watch_gc(lua_State *L)
     return 0;
 }
 
+static int
+wait_fd_result(lua_State *L, int err)
+{
+    int fd = (int)lua_tointeger(L, 1);
+
+    if (err != ACO_OK) return acl_fail(L, err, "wait_fd: descriptor %d: %s", fd, aco_err_text(err));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 /* Stack: the descriptor, the mode, the time-out, the watch. */
 static int
 wait_fd_k(lua_State *L, int status, lua_KContext ctx)
@@ -24,11 +34,7 @@ wait_fd_k(lua_State *L, int status, lua_KContext ctx)
     (void)ctx;
     aco_watch_stop(lua_touserdata(L, 4));
     acl_wait_end(L, e, e->current);
-    if (e->current->task.wake_err != ACO_OK)
-        return acl_fail(L, e->current->task.wake_err, "wait_fd: descriptor %d: %s",
-                        (int)lua_tointeger(L, 1), aco_err_text(e->current->task.wake_err));
-    lua_pushboolean(L, 1);
-    return 1;
+    return wait_fd_result(L, e->current->task.wake_err);
 }
 
 /*** Wait until a descriptor can be read or written without blocking.
@@ -36,7 +42,7 @@ Waits. The descriptor stays the caller's, and must stay open.
 @function wait_fd
 @tparam integer fd
 @tparam string mode "r" or "w"
-@tparam[opt] number timeout seconds; nil waits for ever
+@tparam[opt] number timeout seconds; nil waits for ever, 0 only looks
 @treturn boolean true
 @treturn[2] nil
 @treturn[2] string message
@@ -54,15 +60,16 @@ acl_wait_fd(lua_State *L)
     luaL_argcheck(L, fd >= 0 && fd <= INT32_MAX, 1, "a descriptor expected");
     lua_settop(L, 3);
     acl_coro *c = acl_wait_check(L, e, "wait_fd");
+    int err = aco_watch_test((int)fd, writing);
+    if (err != ACO_ETIMEOUT || deadline == 0) return wait_fd_result(L, err);
     aco_watch *watch = lua_newuserdatauv(L, sizeof *watch, 0);
     memset(watch, 0, sizeof *watch);
     luaL_setmetatable(L, WATCH_NAME);
-    int err = aco_watch_start(watch, &e->loop, (int)fd, writing);
-    if (err != ACO_OK)
-        return acl_fail(L, err, "wait_fd: descriptor %d: %s", (int)fd, aco_err_text(err));
+    err = aco_watch_start(watch, &e->loop, (int)fd, writing);
+    if (err != ACO_OK) return wait_fd_result(L, err);
     aco_wait_begin(&c->task, ACO_WAIT_FD);
     aco_wait_on(&c->task, &watch->queue);
-    return acl_park(L, e, c, deadline == 0 ? 1 : deadline, 0, wait_fd_k);
+    return acl_park(L, e, c, deadline, 0, wait_fd_k);
 }
 
 void

@@ -20,6 +20,7 @@ struct aco_mailbox {
     pthread_mutex_t lock; /* taken only when shared; guards what follows */
     bool closed, notified, forced;
     uint32_t head, count, capacity; /* a ring; capacity is a power of two */
+    uint32_t promised;              /* places kept for local senders that were woken for them */
     aco_entry *ring;
     size_t limit, bytes;
     aco_inbox *inbox; /* owned reference; NULL again at the end of the task */
@@ -90,7 +91,7 @@ aco_mailbox_share(aco_mailbox *mb, aco_inbox *inbox)
 static bool
 mailbox_is_full(const aco_mailbox *mb)
 {
-    return !mb->forced && (mb->count >= mb->limit || mb->bytes >= ACO_MAILBOX_BYTES);
+    return !mb->forced && (mb->count + mb->promised >= mb->limit || mb->bytes >= ACO_MAILBOX_BYTES);
 }
 
 static int
@@ -251,11 +252,53 @@ mailbox_take_waiters(aco_mailbox *mb)
     return taken;
 }
 
+static bool
+mailbox_is_roomy(const aco_mailbox *mb)
+{
+    return mb->count <= mb->limit / 2 && mb->bytes <= ACO_MAILBOX_BYTES / 2;
+}
+
+/* Once half of it is free: wake as many local senders as there are places, and keep the places. */
+static void
+mailbox_admit(aco_loop *loop, aco_mailbox *mb)
+{
+    size_t woken = 0, places = 0;
+
+    mailbox_lock(mb);
+    if (mailbox_is_roomy(mb) && mb->count + mb->promised < mb->limit)
+        places = mb->limit - mb->count - mb->promised;
+    for (aco_link *at = mb->space.next; at != &mb->space && woken < places; at = at->next)
+        woken++;
+    mb->promised += (uint32_t)woken;
+    mailbox_unlock(mb);
+    while (woken-- > 0)
+        aco_waitq_wake_one(loop, &mb->space, ACO_OK);
+}
+
+void
+aco_mailbox_redeem(aco_mailbox *mb)
+{
+    mailbox_lock(mb);
+    mb->promised--;
+    mailbox_unlock(mb);
+}
+
+void
+aco_mailbox_redeemed(aco_loop *loop, aco_mailbox *mb)
+{
+    if (!aco_list_empty(&mb->space)) mailbox_admit(loop, mb);
+}
+
+bool
+aco_mailbox_awaited(aco_mailbox *mb)
+{
+    return mb->promised > 0 || !aco_list_empty(&mb->space);
+}
+
 bool
 aco_mailbox_pop(aco_loop *loop, aco_mailbox *mb, aco_entry *entry)
 {
     waiter *woken = NULL;
-    bool room = false;
 
     mailbox_lock(mb);
     bool found = mb->count > 0;
@@ -264,15 +307,10 @@ aco_mailbox_pop(aco_loop *loop, aco_mailbox *mb, aco_entry *entry)
         mb->head = (mb->head + 1) & (mb->capacity - 1);
         mb->count--;
         mb->bytes -= entry->size;
-        room = mb->count <= mb->limit / 2 && mb->bytes <= ACO_MAILBOX_BYTES / 2;
-        if (room && mb->waiters != NULL) woken = mailbox_take_waiters(mb);
+        if (mb->waiters != NULL && mailbox_is_roomy(mb)) woken = mailbox_take_waiters(mb);
     }
     mailbox_unlock(mb);
-    if (room && !aco_list_empty(&mb->space)) {
-        size_t places = mb->limit - mb->limit / 2;
-        while (places-- > 0 && aco_waitq_wake_one(loop, &mb->space, ACO_OK) != NULL)
-            continue;
-    }
+    if (!aco_list_empty(&mb->space)) mailbox_admit(loop, mb);
     waiters_tell(woken);
     return found;
 }

@@ -81,8 +81,14 @@ size_t aco_mailbox_count(aco_mailbox *mb);
 bool aco_mailbox_full(aco_mailbox *mb);
 bool aco_mailbox_shared(const aco_mailbox *mb);
 
-/** The queue in which local senders wait for room. */
+/** The queue in which local senders wait for room. One that is woken with ACO_OK has a place kept
+ * for it: it gives the promise back (redeem), appends at once, and says that it has (redeemed). */
 aco_waitq *aco_mailbox_space(aco_mailbox *mb);
+void aco_mailbox_redeem(aco_mailbox *mb);
+void aco_mailbox_redeemed(aco_loop *loop, aco_mailbox *mb);
+
+/** Owner's thread: local senders wait for room, or have been woken and not yet appended. */
+bool aco_mailbox_awaited(aco_mailbox *mb);
 
 /** Owner's thread, on ACO_POST_MAIL: the task to wake if it waits for a message; NULL after its
  * end. */

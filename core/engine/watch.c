@@ -4,6 +4,7 @@
 
 #include <event2/event.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -43,14 +44,15 @@ aco_watch_unmirror(aco_watch *watch)
     watch->mirrored = -1;
 }
 
-/* Plain files and folders are always ready; epoll refuses them, and libevent complains on stderr.
- */
-static bool
-can_wait(int fd)
+int
+aco_watch_test(int fd, bool writing)
 {
-    struct stat st;
+    struct pollfd at = {.fd = fd, .events = writing ? POLLOUT : POLLIN};
+    struct stat about;
 
-    return fstat(fd, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+    if (fstat(fd, &about) != 0 || S_ISREG(about.st_mode) || S_ISDIR(about.st_mode))
+        return ACO_EINVALID;
+    return poll(&at, 1, 0) > 0 ? ACO_OK : ACO_ETIMEOUT;
 }
 
 int
@@ -58,7 +60,6 @@ aco_watch_start(aco_watch *watch, aco_loop *loop, int fd, bool writing)
 {
     *watch = (aco_watch){.loop = loop, .fd = fd, .writing = writing, .mirrored = -1};
     aco_list_init(&watch->queue);
-    if (!can_wait(fd)) return ACO_EINVALID;
     watch->event = event_new(loop->base, fd, writing ? EV_WRITE : EV_READ, watch_ready, watch);
     if (watch->event == NULL) return ACO_ENOMEM;
     loop->watches++;

@@ -17,6 +17,10 @@ typedef struct aco_watch {
     bool writing;
 } aco_watch;
 
+/** Look once: ACO_OK when `fd` is readable (or writable) now, else ACO_ETIMEOUT. ACO_EINVALID: it
+ * cannot be waited for, as plain files and closed descriptors cannot. */
+ACO_MUSTUSE int aco_watch_test(int fd, bool writing);
+
 /** Watch `fd` until it is readable (or writable) once. ACO_EINVALID: this descriptor cannot be
  * waited for, as plain files cannot; ACO_ENOMEM. Nothing was started then. */
 ACO_MUSTUSE int aco_watch_start(aco_watch *watch, aco_loop *loop, int fd, bool writing);
