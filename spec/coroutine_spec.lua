@@ -3,6 +3,9 @@
 local asyncoro = require "asyncoro"
 local run = require("spec.helper").run
 
+-- Lua's own, as a module keeps them that was loaded before.
+local stock = { resume = coroutine.resume, wrap = coroutine.wrap, yield = coroutine.yield }
+
 -- Each gives values that must be the same with stock functions and with ours.
 local snippets = {
     status = function()
@@ -111,6 +114,102 @@ local snippets = {
         end)
         return co(), co(1), co(2)
     end,
+    ["to-be-closed variables of a failed body"] = function()
+        local order = {}
+        local function guard(name)
+            return setmetatable({}, { __close = function(_, err) order[#order + 1] = name .. tostring(err) end })
+        end
+        local function body()
+            local _ <close> = guard "a"
+            local _ <close> = guard "b"
+            error("x", 0)
+        end
+        local co = coroutine.create(body)
+        local r = { coroutine.resume(co) }
+        r[#r + 1] = #order -- coroutine.resume leaves them open ...
+        r[#r + 1] = debug.traceback(co):match "in function 'error'"
+        r[#r + 1], r[#r + 2] = coroutine.close(co)
+        r[#r + 1], r[#r + 2] = pcall(coroutine.wrap(body)) -- ... and coroutine.wrap does not
+        return table.concat(order, " "), table.unpack(r)
+    end,
+    ["errors in to-be-closed variables"] = function()
+        local function body()
+            local _ <close> = setmetatable({}, { __close = function(_, err) error("2 after " .. tostring(err), 0) end })
+            local _ <close> = setmetatable({}, { __close = function(_, err) error("1 after " .. tostring(err), 0) end })
+            coroutine.yield()
+            error("body", 0)
+        end
+        local wrapped = coroutine.wrap(body)
+        wrapped()
+        local co = coroutine.create(body)
+        coroutine.resume(co)
+        local ok, err = coroutine.close(co)
+        return ok, err, coroutine.status(co), pcall(wrapped)
+    end,
+    ["many values"] = function()
+        local many = {}
+        for i = 1, 5000 do many[i] = i end
+        local co = coroutine.wrap(function(...)
+            local got = select("#", coroutine.yield(...))
+            return got, ...
+        end)
+        local first = select("#", co(table.unpack(many)))
+        return first, select("#", co(table.unpack(many, 1, 4000)))
+    end,
+    ["dead ones"] = function()
+        local co = coroutine.create(function() end)
+        coroutine.resume(co)
+        local wrapped = coroutine.wrap(function() end)
+        wrapped()
+        return coroutine.status(co), coroutine.close(co), coroutine.close(co), select(2, coroutine.resume(co)),
+            select(2, pcall(wrapped)), coroutine.close(coroutine.create(print))
+    end,
+    ["a wrapped function that calls itself"] = function()
+        local co
+        co = coroutine.wrap(function() return pcall(co) end)
+        return co()
+    end,
+    ["levels and names of errors"] = function()
+        local co = coroutine.wrap(function() error("level 2", 2) end)
+        return select(2, pcall(co)), select(2, pcall(coroutine.wrap(function() local x = nil; return x.y end)))
+    end,
+    ["arithmetic on the arguments of yield and resume"] = function()
+        local sum = 0
+        local co = coroutine.wrap(function(a)
+            while a do
+                sum = sum + a
+                a = coroutine.yield(sum)
+            end
+            return "end", nil
+        end)
+        return co(1), co(2.5), co(-3), select("#", co()), sum
+    end,
+    ["yields in every place where Lua can"] = function()
+        local y = coroutine.yield
+        local object = setmetatable({}, { __index = function(_, k) return y("index " .. k) end,
+            __add = function() return y "add" end, __close = function() y "close" end,
+            __call = function(_, x) return y("call " .. x) end, __lt = function() return y "lt" end })
+        local co = coroutine.wrap(function()
+            do local _ <close> = object end
+            local sum = object.x + 1
+            local less = object < object
+            for i in function() return y "for" end do sum = sum + i end
+            return select(2, pcall(object, "arg")), select(2, xpcall(object, print, "arg")), sum, less
+        end)
+        local list = { co() } -- the place where it yields, and the value to go on with
+        for _, step in ipairs { { "close" }, { "index x", 1 }, { "lt", true }, { "for", 10 }, { "for", 100 },
+            { "for", nil }, { "call arg", "a" } } do
+            assert(list[#list] == step[1], list[#list])
+            list[#list + 1] = co(step[2])
+        end
+        return table.concat(list, ","), co "b"
+    end,
+    ["yield outside"] = function()
+        local co = coroutine.wrap(function()
+            return pcall(table.sort, { 2, 1 }, function() coroutine.yield() end)
+        end)
+        return co()
+    end,
     ["too deep"] = function()
         local function deep(n) return coroutine.wrap(function() return deep(n + 1) end)() end
         local ok, message = pcall(deep, 1)
@@ -121,9 +220,9 @@ local snippets = {
 describe("inside a program", function()
     for name, snippet in pairs(snippets) do
         it("works as in stock Lua: " .. name, function()
-            local stock = table.pack(snippet())
+            local theirs = table.pack(snippet())
             local ours = run(function() return table.pack(snippet()) end)
-            assert.same(stock, ours)
+            assert.same(theirs, ours)
         end)
     end
 
@@ -135,6 +234,17 @@ describe("inside a program", function()
         pcall(asyncoro.run, function() error "x" end)
         assert.same(before, { coroutine.resume, coroutine.wrap, coroutine.running, require })
         asyncoro.run({ patch = false }, function() assert.same(before[1], coroutine.resume) end)
+    end)
+
+    it("a require of the user's own stays in force, and comes back", function()
+        local original = require
+        local function mine(name) return original(name) end
+        _G.require = mine -- luacheck: ignore 122
+        local inside = asyncoro.run(function() return require end)
+        local after = require
+        _G.require = original -- luacheck: ignore 122
+        assert.equal(mine, inside)
+        assert.equal(mine, after)
     end)
 end)
 
@@ -249,6 +359,166 @@ describe("a generator", function()
             end)
             assert.equal("timeout", code)
             assert.is_string(message)
+        end)
+    end)
+
+    it("knows a held one from one that only yielded", function()
+        run(function()
+            local gen = coroutine.create(function()
+                coroutine.yield(1)
+                asyncoro.suspend()
+                coroutine.yield(2)
+            end)
+            coroutine.resume(gen)
+            assert.equal("suspended", coroutine.status(gen))
+            local coro = asyncoro.spawn(coroutine.resume, gen)
+            asyncoro.yield()
+            assert.equal("normal", coroutine.status(gen))
+            coro:resume()
+            assert.same({ true, true, 2 }, { coro:finish() })
+            assert.equal("suspended", coroutine.status(gen))
+            assert.is_true(coroutine.close(gen))
+        end)
+    end)
+
+    it("may wait at any depth", function()
+        run(function()
+            local function deep(n)
+                if n == 0 then
+                    asyncoro.sleep(0.0001)
+                    return "bottom"
+                end
+                return coroutine.wrap(function()
+                    coroutine.yield(deep(n - 1))
+                end)()
+            end
+            assert.equal("bottom", deep(50))
+            local coro = asyncoro.spawn(deep, 150)
+            local ok, message = coro:finish()
+            assert.is_false(ok)
+            assert.matches("C stack overflow", message)
+        end)
+    end)
+
+    it("mixes waits and yields of many coros without mixing up their values", function()
+        run(function()
+            local function source(base, n)
+                return coroutine.wrap(function()
+                    for i = 1, n do
+                        if i % 2 == 0 then asyncoro.yield() end
+                        if i % 5 == 0 then asyncoro.sleep(0.0001) end
+                        coroutine.yield(base + i)
+                    end
+                end)
+            end
+            local function doubled(from)
+                return coroutine.wrap(function()
+                    for v in from do
+                        asyncoro.yield()
+                        coroutine.yield(v * 2)
+                    end
+                end)
+            end
+            local coros = {}
+            for i = 1, 20 do
+                coros[i] = asyncoro.spawn(function()
+                    local sum = 0
+                    for v in doubled(source(i * 1000, 20)) do sum = sum + v end
+                    return sum
+                end)
+            end
+            for i = 1, 20 do assert.same({ true, 2 * (20 * i * 1000 + 210) }, { coros[i]:finish() }) end
+        end)
+    end)
+
+    it("catches errors that a wait raises, like any other", function()
+        run(function()
+            local gen = coroutine.wrap(function()
+                local ok, err = pcall(asyncoro.suspend)
+                coroutine.yield(ok, err)
+                asyncoro.suspend()
+            end)
+            local coro = asyncoro.spawn(function()
+                local ok, err = gen()
+                return ok, err, select(2, pcall(gen))
+            end)
+            asyncoro.yield()
+            coro:throw { "first" }
+            asyncoro.yield()
+            coro:throw { "second" }
+            assert.same({ true, false, { "first" }, { "second" } }, { coro:finish() })
+        end)
+    end)
+
+    it("that is dropped while it waits goes with its coro", function()
+        run(function()
+            local weak = setmetatable({}, { __mode = "k" })
+            local coro = asyncoro.spawn(function()
+                local co = coroutine.create(function() asyncoro.suspend() end)
+                weak[co] = true
+                coroutine.resume(co)
+            end)
+            asyncoro.yield()
+            collectgarbage()
+            assert.is_truthy(next(weak))
+            coro:terminate()
+            coro:finish()
+            collectgarbage()
+            collectgarbage()
+            assert.is_nil(next(weak))
+        end)
+    end)
+
+    it("that Lua's own functions run says what to do", function()
+        for _, options in ipairs { {}, { patch = false } } do
+            asyncoro.run(options, function()
+                local resume, wrap = stock.resume, stock.wrap
+                local ok, message = resume(coroutine.create(function() asyncoro.sleep(0.001) end))
+                assert.is_false(ok)
+                assert.matches("sleep: cannot wait inside a coroutine that was not resumed by the functions that " ..
+                    "the table coroutine has inside run", message)
+                local me = asyncoro.current()
+                ok, message = pcall(wrap(function()
+                    assert.is_true(me:send "not a wait")
+                    return coroutine.wrap(function() asyncoro.receive() end)()
+                end))
+                assert.is_false(ok)
+                assert.matches("receive: cannot wait inside a coroutine", message)
+                assert.equal("not a wait", asyncoro.receive(1))
+                -- those that only yield work
+                local list = {}
+                for v in wrap(function() stock.yield(1) coroutine.yield(2) end) do list[#list + 1] = v end
+                assert.same({ 1, 2 }, list)
+                asyncoro.sleep(0.0001)
+            end)
+        end
+    end)
+
+    it("that yields with Lua's own function works", function()
+        run(function()
+            local list = {}
+            for v in coroutine.wrap(function()
+                asyncoro.yield()
+                stock.yield(1)
+                asyncoro.yield()
+                stock.yield(2)
+            end) do list[#list + 1] = v end
+            assert.same({ 1, 2 }, list)
+        end)
+    end)
+
+    it("is reached by a time limit, also while it is being closed", function()
+        run(function()
+            local function spin() while true do end end
+            assert.equal("timeout", select(3, asyncoro.with_timeout(0.005, function()
+                local co = coroutine.create(function()
+                    local _ <close> = setmetatable({}, { __close = spin })
+                    coroutine.yield()
+                end)
+                coroutine.resume(co)
+                local _, err = coroutine.close(co)
+                error(err, 0)
+            end)))
         end)
     end)
 
