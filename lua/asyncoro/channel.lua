@@ -202,19 +202,29 @@ end
 
 -- The servant ---------------------------------------------------------------------------------
 
+-- Anybody who knows the servant may send to it, so nothing is taken for granted.
+local function is_request(request)
+    return type(request) == "table" and home[request.what] ~= nil and math.type(request.n) == "integer"
+        and request.n >= 0 and request.n <= 8
+end
+
 local function answer(self, request, reply)
-    local result <const> = table.pack(Channel[request.what](self, table.unpack(request, 1, request.n)))
-    if reply then reply(result) end
+    local result <const> = table.pack(pcall(Channel[request.what], self, table.unpack(request, 1, request.n)))
+    if not result[1] then log:error("channel %s: %s: %s", self.label, request.what, result[2]) end
+    if reply and result[1] then reply(table.pack(table.unpack(result, 2, result.n))) end
+    if reply and not result[1] then reply { n = 3, nil, tostring(result[2]), "invalid" } end
 end
 
 -- Whether a request may wait for long: then it must not keep others from being served.
 local function is_slow(self, request)
-    return request.what == "deliver" and (request[3] or 0) > #self.members
+    return request.what == "deliver" and math.type(request[3]) == "integer" and request[3] > #self.members
 end
 
 local function serve(self)
     for request, reply in core.messages() do
-        if is_slow(self, request) then
+        if not is_request(request) then
+            log:error("channel %s: its servant got a message that is no request", self.label)
+        elseif is_slow(self, request) then
             core.spawn({ daemon = true, name = "deliver to channel " .. self.label }, answer, self, request, reply)
         else
             answer(self, request, reply)
