@@ -5,11 +5,7 @@ local core = require "asyncoro.core"
 local run = require("spec.helper").run
 local wire = require "spec.wire"
 
-local function round(value)
-    local result, message = core.decode(assert(core.encode(value)))
-    assert(message == nil, message)
-    return result
-end
+local round = wire.travel
 
 local function refused(value)
     local ok, message, code = core.encode(value)

@@ -5,11 +5,7 @@ local core = require "asyncoro.core"
 local asyncoro = require "asyncoro"
 local wire = require "spec.wire"
 
-local function round(value)
-    local result, message = core.decode(assert(core.encode(value)))
-    assert(message == nil, message)
-    return result
-end
+local round = wire.travel
 
 local function hex(bytes)
     return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end))

@@ -3,12 +3,9 @@
 local asyncoro = require "asyncoro"
 local core = require "asyncoro.core"
 local source = require "asyncoro.source"
+local wire = require "spec.wire"
 
-local function travel(value)
-    local result, message = core.decode(assert(core.encode(value)))
-    assert(message == nil, message)
-    return result
-end
+local travel = wire.travel
 
 local function refused(value)
     local ok, message, code = core.encode(value)

@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- Another reader of the bytes in which values travel, written from docs/values.md alone. It trusts them. Instances and
 -- code become { ext = type, class = name, value = ... }.
+local core <const> = require "asyncoro.core"
+
 local wire <const> = {}
 
 local reader <const> = {}
@@ -85,6 +87,13 @@ function wire.read(bytes)
     local value <const> = self:value()
     assert(self.at == #bytes + 1, "bytes are left")
     return value
+end
+
+--- What comes back of a value that is encoded and decoded.
+function wire.travel(value)
+    local result <const>, message <const> = core.decode(assert(core.encode(value)))
+    assert(message == nil, message)
+    return result
 end
 
 return wire

@@ -2,89 +2,19 @@
 /* memory_test.c -- the same scenario again and again, each time with another allocation failing, of
  * Lua's or of ours, until it comes through: nothing may crash, hang, or be left behind.
  *
- * Lua tries again after a full collection when an allocation fails, so two in a row fail; in a
- * second round all that follow do, until the scenario has given up. The linker's --wrap leads the
- * calls of malloc here (see cmake/tests.cmake).
+ * Two allocations fail in a row; in a second round all that follow do, until the scenario has given
+ * up.
  */
 #include "bindings/embedded.h"
 #include "bindings/module.h"
 #include "spec/core/check.h"
+#include "spec/core/failing.h"
 
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
-#include <stdatomic.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *ptr, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *ptr, size_t size);
-
-/* Allocations to go until one fails, and how many fail then; other threads may allocate too. */
-static atomic_long countdown, failures;
-static size_t lua_bytes;
-
-static bool
-fails(void)
-{
-    return atomic_fetch_sub(&countdown, 1) <= 0 && atomic_fetch_sub(&failures, 1) > 0;
-}
-
-static void
-arm(long after, long count)
-{
-    atomic_store(&failures, count);
-    atomic_store(&countdown, after);
-}
-
-static void
-disarm(void)
-{
-    atomic_store(&failures, 0);
-}
-
-void *
-__wrap_malloc(size_t size)
-{
-    return fails() ? NULL : __real_malloc(size);
-}
-
-void *
-__wrap_calloc(size_t count, size_t size)
-{
-    return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *
-__wrap_realloc(void *ptr, size_t size)
-{
-    return fails() ? NULL : __real_realloc(ptr, size);
-}
-
-static void *
-allocate(void *ud, void *ptr, size_t osize, size_t nsize)
-{
-    size_t *used = ud;
-    void *block;
-
-    if (ptr == NULL) osize = 0;
-    if (nsize == 0) {
-        free(ptr);
-        *used -= osize;
-        return NULL;
-    }
-    if (nsize <= osize)
-        block = __real_realloc(ptr, nsize); /* Lua relies on it that shrinking works */
-    else
-        block = fails() ? NULL : __real_realloc(ptr, nsize);
-    if (block != NULL) *used += nsize - osize;
-    return block;
-}
 
 /* Long enough for what is well; and every so-maniest allocation fails. */
 #if defined(__SANITIZE_THREAD__)
@@ -180,13 +110,12 @@ try(lua_CFunction what, long after, long count)
             arm(after, count);
             status = lua_pcall(L, 0, 0, 0);
         }
-        through = atomic_load(&failures) == count;
-        disarm();
+        through = disarm(count);
         if (through && status != LUA_OK) fprintf(stderr, "%s\n", lua_tostring(L, -1));
         CHECK(!through || status == LUA_OK);
         lua_close(L);
     }
-    disarm();
+    disarm(count);
     CHECK(lua_bytes == 0);
     return through;
 }
