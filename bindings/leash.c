@@ -111,6 +111,13 @@ is_hard(const acl_coro *c)
     return due != NULL && due->state == ACO_SCOPE_HARD;
 }
 
+/* No delay: its grace is over; or it has a time slice, so that none of its turns is long. */
+static bool
+is_reached_at_once(const acl_coro *c)
+{
+    return is_hard(c) || (c->flags & ACL_SLICED);
+}
+
 /* When something may be raised in the middle of this turn. */
 static aco_time
 raise_from(acl_engine *e)
@@ -144,7 +151,7 @@ leash_act(lua_State *L)
     }
     if (c->task.pending == 0) return 0;
     e->leash_hard = is_hard(c);
-    if (!e->leash_hard && aco_now() < raise_from(e)) {
+    if (!is_reached_at_once(c) && aco_now() < raise_from(e)) {
         acl_leash_deadline(e);
         return 0;
     }
@@ -249,7 +256,7 @@ acl_leash_deadline(acl_engine *e)
     aco_time deadline = aco_scope_deadline(&e->loop, &c->task);
     aco_time from = raise_from(e);
     if (c->task.pending) deadline = 0;
-    if (deadline < from && !is_hard(c)) deadline = from;
+    if (deadline < from && !is_reached_at_once(c)) deadline = from;
     if (c->flags & ACL_SLICED && e->slice_end < deadline) deadline = e->slice_end;
     aco_watchdog_deadline(&e->watchdog, deadline);
 }
