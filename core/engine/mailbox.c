@@ -292,7 +292,7 @@ aco_mailbox_redeemed(aco_loop *loop, aco_mailbox *mb)
 bool
 aco_mailbox_awaited(aco_mailbox *mb)
 {
-    return mb->promised > 0 || !aco_list_empty(&mb->space);
+    return !aco_list_empty(&mb->space);
 }
 
 bool

@@ -87,7 +87,8 @@ aco_waitq *aco_mailbox_space(aco_mailbox *mb);
 void aco_mailbox_redeem(aco_mailbox *mb);
 void aco_mailbox_redeemed(aco_loop *loop, aco_mailbox *mb);
 
-/** Owner's thread: local senders wait for room, or have been woken and not yet appended. */
+/** Owner's thread: local senders wait for room. Those that have been woken do not count: their
+ * places are kept, so others may take what is left without a wait. */
 bool aco_mailbox_awaited(aco_mailbox *mb);
 
 /** Owner's thread, on ACO_POST_MAIL: the task to wake if it waits for a message; NULL after its
