@@ -65,7 +65,8 @@ acl_wait_fd(lua_State *L)
     aco_watch *watch = lua_newuserdatauv(L, sizeof *watch, 0);
     memset(watch, 0, sizeof *watch);
     luaL_setmetatable(L, WATCH_NAME);
-    err = aco_watch_start(watch, &e->loop, (int)fd, writing);
+    aco_watch_init(watch, &e->loop, (int)fd, writing);
+    err = aco_watch_arm(watch);
     if (err != ACO_OK) return wait_fd_result(L, err);
     aco_wait_begin(&c->task, ACO_WAIT_FD);
     aco_wait_on(&c->task, &watch->queue);

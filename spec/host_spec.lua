@@ -322,14 +322,18 @@ describe("the host binary", function()
         end
 
         it("SIGINT cancels all coros, lets them clean up, and ends with 130", function()
-            local code <const>, rest <const> = ended_by("INT", [[
+            local running <const> = program.start {"-e", ASYNCORO .. [[
                 local function clean() asyncoro.sleep(0.01) print 'cleaned up' end
                 local function wait()
                     local _ <close> = setmetatable({}, {__close = clean})
                     asyncoro.sleep(1000)
                 end
                 asyncoro.spawn(wait)
-                wait()]])
+                asyncoro.spawn(wait)
+                asyncoro.yield()
+                ]] .. program.PRINT_ID .. "asyncoro.sleep(1000)"}
+            program.signal("INT", assert(tonumber(running:line())))
+            local code <const>, rest <const> = running:finish()
             assert.equal(130, code)
             assert.matches("cleaned up\ncleaned up\n", rest)
         end)

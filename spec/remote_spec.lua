@@ -407,6 +407,7 @@ describe("a monitor", function()
                 asyncoro.suspend()
                 return asyncoro.receive(), asyncoro.receive().reason
             end)
+            asyncoro.yield() -- until it is suspended
             monitor:monitor(observed)
             monitor:send "full"
             observed:send "end"

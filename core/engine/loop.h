@@ -23,8 +23,7 @@ struct aco_loop {
     aco_inbox *inbox; /* owned reference */
     struct event_base *base;
     struct event *wake_event, *timer_event;
-    aco_link watching;        /* descriptors that somebody waits for (aco_watch) */
-    size_t watches;           /* how many */
+    aco_link watching;        /* interests in descriptors (aco_watch) */
     void (*drain)(void *arg); /* of a loop that its host's base drives */
     void *drain_arg;
     aco_time grace; /* how long clean-up may wait after a cancel */

@@ -10,13 +10,22 @@
 #include <unistd.h>
 
 static void
+watch_disarm(aco_watch *watch)
+{
+    if (!watch->armed) return;
+    watch->armed = false;
+    event_del(watch->event);
+    aco_watch_unmirror(watch);
+}
+
+static void
 watch_ready(evutil_socket_t fd, short what, void *arg)
 {
     aco_watch *watch = arg;
 
     (void)fd;
     (void)what;
-    aco_waitq_wake_all(watch->loop, &watch->queue, ACO_OK);
+    if (aco_waitq_wake_all(watch->loop, &watch->queue, ACO_OK) == 0) watch_disarm(watch);
 }
 
 /* Show the interest in the mirror that the host polls; a duplicate lets reader and writer have one
@@ -26,7 +35,7 @@ aco_watch_mirror(aco_watch *watch)
 {
     struct epoll_event ev = {.events = watch->writing ? EPOLLOUT : EPOLLIN};
 
-    if (watch->loop->mirror < 0) return ACO_OK;
+    if (watch->loop->mirror < 0 || !watch->armed) return ACO_OK;
     watch->mirrored = fcntl(watch->fd, F_DUPFD_CLOEXEC, 0);
     if (watch->mirrored < 0) return ACO_ESYSTEM;
     return epoll_ctl(watch->loop->mirror, EPOLL_CTL_ADD, watch->mirrored, &ev) == 0 ? ACO_OK
@@ -55,17 +64,29 @@ aco_watch_test(int fd, bool writing)
     return poll(&at, 1, 0) > 0 ? ACO_OK : ACO_ETIMEOUT;
 }
 
-int
-aco_watch_start(aco_watch *watch, aco_loop *loop, int fd, bool writing)
+void
+aco_watch_init(aco_watch *watch, aco_loop *loop, int fd, bool writing)
 {
     *watch = (aco_watch){.loop = loop, .fd = fd, .writing = writing, .mirrored = -1};
     aco_list_init(&watch->queue);
-    watch->event = event_new(loop->base, fd, writing ? EV_WRITE : EV_READ, watch_ready, watch);
-    if (watch->event == NULL) return ACO_ENOMEM;
-    loop->watches++;
-    aco_list_append(&loop->watching, &watch->link);
-    int err = event_add(watch->event, NULL) == 0 ? aco_watch_mirror(watch) : ACO_EINVALID;
-    if (err != ACO_OK) aco_watch_stop(watch);
+}
+
+int
+aco_watch_arm(aco_watch *watch)
+{
+    aco_loop *loop = watch->loop;
+    short what = (watch->writing ? EV_WRITE : EV_READ) | EV_PERSIST;
+
+    if (watch->armed) return ACO_OK;
+    if (watch->event == NULL) {
+        watch->event = event_new(loop->base, watch->fd, what, watch_ready, watch);
+        if (watch->event == NULL) return ACO_ENOMEM;
+        aco_list_append(&loop->watching, &watch->link);
+    }
+    if (event_add(watch->event, NULL) != 0) return ACO_EINVALID;
+    watch->armed = true;
+    int err = aco_watch_mirror(watch);
+    if (err != ACO_OK) watch_disarm(watch);
     return err;
 }
 
@@ -73,9 +94,8 @@ void
 aco_watch_stop(aco_watch *watch)
 {
     if (watch->event == NULL) return;
+    watch_disarm(watch);
     event_free(watch->event);
     watch->event = NULL;
-    aco_watch_unmirror(watch);
     aco_link_remove(&watch->link);
-    watch->loop->watches--;
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* watch.h -- waiting for a descriptor to become ready, once. Loop's thread. */
+/* watch.h -- waiting until a descriptor can be read, or written. Loop's thread.
+ *
+ * A watch stays armed after its descriptor was ready: who reads, waits, reads again costs no system
+ * call but the reads. The first time that it is ready and nobody waits it disarms itself. */
 #ifndef ACO_WATCH_H
 #define ACO_WATCH_H
 
@@ -7,25 +10,30 @@
 
 struct event;
 
-/** One interest in one descriptor. The memory is the owner's, from start to stop. */
+/** One interest in one descriptor. The memory is the owner's, from init to stop. */
 typedef struct aco_watch {
-    aco_link link; /* in loop->watching */
+    aco_link link; /* in loop->watching while it has an event */
     aco_loop *loop;
-    struct event *event;
-    aco_waitq queue;  /* the task that waits; woken with ACO_OK */
-    int fd, mirrored; /* the second: a duplicate in the mirror of aco_loop_fd, or -1 */
-    bool writing;
+    struct event *event; /* made when it is first armed */
+    aco_waitq queue;     /* those who wait; woken with ACO_OK */
+    int fd, mirrored;    /* the second: a duplicate in the mirror of aco_loop_fd, or -1 */
+    bool writing, armed;
 } aco_watch;
 
 /** Look once: ACO_OK when `fd` is readable (or writable) now, else ACO_ETIMEOUT. ACO_EINVALID: it
  * cannot be waited for, as plain files and closed descriptors cannot. */
 ACO_MUSTUSE int aco_watch_test(int fd, bool writing);
 
-/** Watch `fd` until it is readable (or writable) once. ACO_EINVALID: this descriptor cannot be
- * waited for, as plain files cannot; ACO_ENOMEM. Nothing was started then. */
-ACO_MUSTUSE int aco_watch_start(aco_watch *watch, aco_loop *loop, int fd, bool writing);
+/** A watch of `fd` that is not armed. Cannot fail. */
+void aco_watch_init(aco_watch *watch, aco_loop *loop, int fd, bool writing);
 
-/** Stop; harmless after the descriptor was ready, or when it was never started. */
+/** Wake those who are in the queue whenever the descriptor is readable (or writable); nothing is
+ * done when it is armed already. ACO_EINVALID: this descriptor cannot be waited for, as plain files
+ * cannot; ACO_ENOMEM, ACO_ESYSTEM. */
+ACO_MUSTUSE int aco_watch_arm(aco_watch *watch);
+
+/** Disarm and give back what init and arm took; harmless at any time after init, and on zeros. The
+ * descriptor must still be open. Those in the queue stay there. */
 void aco_watch_stop(aco_watch *watch);
 
 /** For the loop: show the interest in its mirror; take it out again. ACO_ESYSTEM. */

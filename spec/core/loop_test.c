@@ -267,6 +267,13 @@ test_fd(void)
     CHECK(loop.mirror == -1);
 }
 
+static void
+watch_new(aco_watch *watch, aco_loop *loop, int fd)
+{
+    aco_watch_init(watch, loop, fd, false);
+    CHECK(aco_watch_arm(watch) == ACO_OK);
+}
+
 /* A descriptor that a task waits for shows in the host's descriptor, started before it or after. */
 static void
 test_watch(bool fd_first)
@@ -280,19 +287,22 @@ test_watch(bool fd_first)
     CHECK(pipe(ends) == 0);
     task_new(&loop, &task);
     if (fd_first) fd = aco_loop_fd(&loop);
-    CHECK(aco_watch_start(&watch, &loop, ends[0], false) == ACO_OK);
-    CHECK(aco_watch_start(&other, &loop, ends[0], false) == ACO_OK);
+    watch_new(&watch, &loop, ends[0]);
+    watch_new(&other, &loop, ends[0]);
     if (!fd_first) fd = aco_loop_fd(&loop);
-    CHECK(fd >= 0 && aco_loop_awaits(&loop));
+    CHECK(fd >= 0 && !aco_loop_awaits(&loop));
     aco_wait_begin(&task, ACO_WAIT_FD);
     aco_wait_on(&task, &watch.queue);
     aco_wait_park(&loop, &task);
+    CHECK(aco_loop_awaits(&loop));
     aco_loop_fd_arm(&loop, ACO_NEVER);
     aco_watch_stop(&other);
     CHECK(!readable(fd, 0));
     CHECK(write(ends[1], "x", 1) == 1 && readable(fd, LONG));
     aco_loop_poll(&loop, ACO_NEVER);
-    CHECK(aco_loop_pop(&loop) == &task && task.wake_err == ACO_OK);
+    CHECK(aco_loop_pop(&loop) == &task && task.wake_err == ACO_OK && watch.armed);
+    aco_loop_poll(&loop, 0); /* still readable, and nobody waits */
+    CHECK(!watch.armed && aco_watch_arm(&watch) == ACO_OK && watch.armed);
     aco_watch_stop(&watch);
     aco_watch_stop(&watch);
     aco_loop_fd_arm(&loop, ACO_NEVER);
@@ -340,7 +350,7 @@ test_fork(void)
 
     loop_new(&loop);
     CHECK(pipe(ends) == 0);
-    CHECK(aco_watch_start(&watch, &loop, ends[0], false) == ACO_OK);
+    watch_new(&watch, &loop, ends[0]);
     task_new(&loop, &task);
     sleep_until(&loop, &task, aco_now() + 1000 * ACO_SECOND);
     int fd = aco_loop_fd(&loop);
