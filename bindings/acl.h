@@ -118,6 +118,9 @@ struct acl_engine {
     void (*on_error)(void *arg, const char *text); /* of the embedder; NULL: stderr */
     void *on_error_arg;
     aco_link contended;      /* locks for which coros wait (lock.c) */
+    const void *stream_meta; /* the metatable of streams */
+    uint8_t *scratch;        /* for bytes on their way (stream.c) */
+    uint32_t io_streak;      /* operations on streams without a wait */
     struct acl_reach *reach; /* its seat among the engines of its process (reach.h) */
 };
 

@@ -174,8 +174,10 @@ acl_engine_close(acl_engine *e)
     free(e->slots);
     free(e->free_slots);
     free(e->free_tokens);
+    free(e->scratch);
     e->slots = NULL;
     e->free_slots = e->free_tokens = NULL;
+    e->scratch = NULL;
     e->slot_count = e->slot_capacity = e->free_slot_count = 0;
     e->token_count = e->token_capacity = e->free_token_count = 0;
 }

@@ -10,6 +10,8 @@
 #include "bindings/leash.h"
 #include "bindings/remote.h"
 #include "bindings/run.h"
+#include "bindings/socket.h"
+#include "bindings/stream.h"
 #include "bindings/swap.h"
 #include "bindings/waitq.h"
 #include "bindings/watch.h"
@@ -89,6 +91,8 @@ acl_open_core(lua_State *L, struct event_base *base)
     acl_open_swap(L, e);
     acl_open_run(L, e);
     acl_open_watch(L, e);
+    acl_open_stream(L, e);
+    acl_open_socket(L, e);
     acl_open_digest(L, e);
     acl_open_waitq(L, e);
     acl_open_coroutine(L, e);

@@ -38,6 +38,7 @@ aco_err_from_errno(int errnum)
     case ETIMEDOUT:
         return ACO_ETIMEOUT;
     case ECONNRESET:
+    case ECONNABORTED:
     case EPIPE:
         return ACO_ERESET;
     case EBUSY:
@@ -60,7 +61,20 @@ aco_err_from_errno(int errnum)
     case EPERM:
         return ACO_EDENIED;
     case EINVAL:
+    case EISDIR:
+    case ENOTDIR:
+    case EADDRNOTAVAIL:
         return ACO_EINVALID;
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ENETDOWN:
+        return ACO_EUNREACHABLE;
+    case ENOSPC:
+    case EDQUOT:
+        return ACO_ENOSPACE;
+    case EMFILE:
+    case ENFILE:
+        return ACO_ELIMIT;
     case ENOMEM:
         return ACO_ENOMEM;
     case ENOSYS:

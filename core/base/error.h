@@ -31,7 +31,10 @@
     X(INVALID, "invalid", "invalid argument")                                                      \
     X(NOMEM, "nomem", "not enough memory")                                                         \
     X(SYSTEM, "system", "system call failed")                                                      \
-    X(UNSUPPORTED, "unsupported", "not supported here")
+    X(UNSUPPORTED, "unsupported", "not supported here")                                            \
+    X(UNREACHABLE, "unreachable", "unreachable")                                                   \
+    X(NOSPACE, "nospace", "no space left")                                                         \
+    X(LIMIT, "limit", "too many open files")
 
 enum aco_err {
     ACO_OK = 0,

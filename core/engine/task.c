@@ -10,6 +10,8 @@ static const char *const wait_texts[ACO_WAIT_KINDS] = {
     [ACO_WAIT_FINISH] = "finish",      [ACO_WAIT_QUEUE] = "wait",
     [ACO_WAIT_SELECT] = "select",      [ACO_WAIT_NAME] = "locate",
     [ACO_WAIT_FD] = "file descriptor", [ACO_WAIT_LOCK] = "acquire",
+    [ACO_WAIT_READ] = "read",          [ACO_WAIT_WRITE] = "write",
+    [ACO_WAIT_CONNECT] = "connect",    [ACO_WAIT_ACCEPT] = "accept",
 };
 
 void

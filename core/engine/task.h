@@ -37,6 +37,10 @@ enum aco_wait_kind {
     ACO_WAIT_SELECT,
     ACO_WAIT_NAME,
     ACO_WAIT_FD,
+    ACO_WAIT_READ,
+    ACO_WAIT_WRITE,
+    ACO_WAIT_CONNECT,
+    ACO_WAIT_ACCEPT,
     ACO_WAIT_KINDS
 };
 

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* stream.h -- streams as Lua sees them: one type for sockets, pipes, terminals, files and TLS. */
+#ifndef ACL_STREAM_H
+#define ACL_STREAM_H
+
+#include "bindings/acl.h"
+
+#include "core/io/address.h"
+#include "core/io/stream.h"
+
+/** Push a stream that is closed, and return it: aco_stream_open or aco_stream_init come next. So
+ * the userdata exists before the descriptor, and owns it when anything raises. */
+aco_stream *acl_stream_new(lua_State *L, acl_engine *e);
+
+/** The stream at idx; NULL when it is none, the other raises. */
+aco_stream *acl_stream_test(lua_State *L, const acl_engine *e, int idx); /* [-] */
+aco_stream *acl_stream_check(lua_State *L, const acl_engine *e, int idx);
+
+/** What messages call it: "127.0.0.1:80", a path. Pushes nothing; `text` is used if need be. [-] */
+const char *acl_stream_where(const aco_stream *s, char text[ACO_ADDRESS_TEXT]);
+
+/** nil, "WHAT WHERE: why", code. */
+int acl_stream_fail(lua_State *L, aco_stream *s, const char *what, int err);
+
+/** How long operations of this stream may take: the time-out at idx, or the stream's own. */
+aco_time acl_stream_deadline(lua_State *L, const aco_stream *s, int idx);
+
+/** The end of an operation that had `results` and did not wait: gives the other coros a turn now
+ * and then. Use as: return acl_io_done(L, e, results); */
+int acl_io_done(lua_State *L, acl_engine *e, int results);
+
+/** Memory for bytes on their way, until the next wait; NULL without memory. [-] */
+enum { ACL_SCRATCH = 65536 };
+uint8_t *acl_scratch(acl_engine *e);
+
+void acl_open_stream(lua_State *L, acl_engine *e);
+
+#endif
