@@ -14,6 +14,8 @@
 #include "bindings/report.h"
 #include "bindings/run.h"
 
+#include "core/engine/pool.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -345,6 +347,9 @@ drain_post(lua_State *L, acl_engine *e, aco_post *post)
         break;
     case ACO_POST_REQUEST:
         request_serve(L, e, post);
+        break;
+    case ACO_POST_JOB:
+        aco_job_done(&e->loop, post->object);
         break;
     case ACO_POST_REPORT:
         drain_report(L, post);

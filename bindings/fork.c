@@ -17,6 +17,7 @@ acl_prefork(acl_engine *e)
     struct acl_reach *reach = e->reach;
 
     if (reach == NULL || aco_process_engines(reach->process) > 1) return ACO_EBUSY;
+    if (aco_process_rest(reach->process) != ACO_OK) return ACO_EBUSY;
     reach->leashed = e->watchdog.running;
     reach->stall = e->watchdog.stall;
     acl_leash_stop(e);
@@ -59,7 +60,9 @@ static int
 prefork(lua_State *L)
 {
     if (acl_prefork(acl_self(L)) != ACO_OK)
-        return acl_fail(L, ACO_EBUSY, "fork: isolates run, whose threads a child would not have");
+        return acl_fail(
+            L, ACO_EBUSY,
+            "fork: isolates run, or jobs on other threads, which a child would not have");
     lua_pushboolean(L, 1);
     return 1;
 }

@@ -9,6 +9,7 @@
 #include "bindings/digest.h"
 #include "bindings/leash.h"
 #include "bindings/remote.h"
+#include "bindings/resolve.h"
 #include "bindings/run.h"
 #include "bindings/socket.h"
 #include "bindings/stream.h"
@@ -93,6 +94,7 @@ acl_open_core(lua_State *L, struct event_base *base)
     acl_open_watch(L, e);
     acl_open_stream(L, e);
     acl_open_socket(L, e);
+    acl_open_resolve(L, e);
     acl_open_digest(L, e);
     acl_open_waitq(L, e);
     acl_open_coroutine(L, e);

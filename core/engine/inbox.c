@@ -2,6 +2,7 @@
 #include "core/engine/inbox.h"
 #include "core/base/error.h"
 #include "core/engine/mailbox.h"
+#include "core/engine/pool.h"
 #include "core/engine/process.h"
 
 #include <errno.h>
@@ -66,6 +67,8 @@ aco_post_free(aco_post *post)
         aco_mailbox_unref(post->object);
     else if (post->kind >= ACO_POST_EXIT && post->kind <= ACO_POST_REQUEST)
         aco_export_unref(post->object);
+    else if (post->kind == ACO_POST_JOB)
+        aco_job_unref(post->object);
     aco_inbox_unref(post->from);
     aco_msg_unref(post->msg);
     free(post);

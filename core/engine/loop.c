@@ -271,7 +271,7 @@ aco_loop_detach(aco_loop *loop)
 bool
 aco_loop_awaits(const aco_loop *loop)
 {
-    if (loop->timers.count > 0) return true;
+    if (loop->timers.count > 0 || loop->jobs > 0) return true;
     for (const aco_link *l = loop->watching.next; l != &loop->watching; l = l->next)
         if (!aco_list_empty(&ACO_CONTAINER_OF(l, aco_watch, link)->queue)) return true;
     return false;

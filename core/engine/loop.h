@@ -24,6 +24,7 @@ struct aco_loop {
     struct event_base *base;
     struct event *wake_event, *timer_event;
     aco_link watching;        /* interests in descriptors (aco_watch) */
+    size_t jobs;              /* submitted to the pool, not done */
     void (*drain)(void *arg); /* of a loop that its host's base drives */
     void *drain_arg;
     aco_time grace; /* how long clean-up may wait after a cancel */

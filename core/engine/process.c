@@ -4,6 +4,7 @@
 #include "core/base/error.h"
 #include "core/base/map.h"
 #include "core/base/random.h"
+#include "core/engine/pool.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@ struct aco_process {
     pthread_mutex_t lock; /* guards what follows, and what hangs on it */
     uint32_t last_number;
     size_t engines, idle; /* seats taken; those of them whose engine is idle */
+    aco_pool *pool;       /* NULL until first needed */
     aco_link seats;
     aco_map exports; /* engine and serial -> record, with a reference */
     aco_map names;   /* -> struct name */
@@ -119,6 +121,7 @@ void
 aco_process_unref(aco_process *process)
 {
     if (process == NULL || atomic_fetch_sub(&process->refs, 1) != 1) return;
+    if (process->pool != NULL) aco_pool_close(process->pool);
     aco_map_free(&process->exports); /* empty: records hold their process */
     aco_map_free(&process->names);
     pthread_mutex_destroy(&process->lock);
@@ -129,6 +132,25 @@ const uint8_t *
 aco_process_id(const aco_process *process)
 {
     return process->id;
+}
+
+aco_pool *
+aco_process_pool(aco_process *process)
+{
+    pthread_mutex_lock(&process->lock);
+    if (process->pool == NULL) process->pool = aco_pool_new();
+    aco_pool *pool = process->pool;
+    pthread_mutex_unlock(&process->lock);
+    return pool;
+}
+
+int
+aco_process_rest(aco_process *process)
+{
+    pthread_mutex_lock(&process->lock);
+    aco_pool *pool = process->pool;
+    pthread_mutex_unlock(&process->lock);
+    return pool != NULL ? aco_pool_rest(pool) : ACO_OK;
 }
 
 int

@@ -55,6 +55,12 @@ void aco_process_unref(aco_process *process);
 /** Its 16 bytes. They change only in aco_process_renew. */
 const uint8_t *aco_process_id(const aco_process *process);
 
+/** Its pool of threads, made on demand; NULL without memory. */
+struct aco_pool *aco_process_pool(aco_process *process);
+
+/** End the threads of the pool, before a fork. ACO_EBUSY: jobs are under way. */
+ACO_MUSTUSE int aco_process_rest(aco_process *process);
+
 /** In a forked child, whose only thread is the caller: become another process. ACO_ESYSTEM. */
 ACO_MUSTUSE int aco_process_renew(aco_process *process);
 

@@ -5,6 +5,7 @@
 local core <const> = require "asyncoro.core"
 local queue <const> = require "asyncoro.queue"
 local options <const> = require "asyncoro.options"
+local resolve <const> = require "asyncoro.resolve"
 
 local socket <const> = {}
 
@@ -24,7 +25,7 @@ end
 
 -- The numeric addresses of a host, the families in turn, as RFC 8305 wants it.
 local function addresses_of(host, deadline)
-    local found <const>, message <const>, code <const> = core.resolve(host, remaining(deadline))
+    local found <const>, message <const>, code <const> = resolve(host, { timeout = remaining(deadline) })
     if not found then return nil, message, code end
     local first <const>, other <const>, mixed <const> = {}, {}, {}
     local v6 <const> = found[1]:find(":", 1, true) ~= nil
@@ -163,7 +164,7 @@ function socket.listen(host, port, opts)
         else
             listener, message, code = listen_at(host, port, given)
             if code == "invalid" and message:find("numeric", 1, true) then
-                local addresses <const>, why <const>, word <const> = core.resolve(host)
+                local addresses <const>, why <const>, word <const> = resolve(host)
                 if not addresses then return nil, ("listen %s:%d: %s"):format(host, port, why), word end
                 listener, message, code = listen_at(addresses[1], port, given)
             end

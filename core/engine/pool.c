@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/engine/pool.h"
+#include "core/base/error.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+/* So many threads at most; one that has had nothing to do for so many seconds ends. */
+enum { POOL_THREADS = 8, POOL_IDLE = 10 };
+
+struct aco_pool {
+    pthread_mutex_t lock;
+    pthread_cond_t work, rest; /* there is a job, or the end; a thread has ended */
+    aco_job *head, *tail;
+    size_t queued, threads, idle;
+    unsigned refs; /* the process's and one of each thread */
+    bool stop;
+};
+
+/* Called with the lock, which goes too when this was the last reference. */
+static void
+pool_unref_unlock(aco_pool *pool)
+{
+    bool last = --pool->refs == 0;
+
+    pthread_mutex_unlock(&pool->lock);
+    if (!last) return;
+    pthread_mutex_destroy(&pool->lock);
+    pthread_cond_destroy(&pool->work);
+    pthread_cond_destroy(&pool->rest);
+    free(pool);
+}
+
+aco_pool *
+aco_pool_new(void)
+{
+    aco_pool *pool = calloc(1, sizeof *pool);
+    pthread_condattr_t attr;
+
+    if (pool == NULL) return NULL;
+    pool->refs = 1;
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool->work, &attr);
+    pthread_cond_init(&pool->rest, &attr);
+    pthread_condattr_destroy(&attr);
+    return pool;
+}
+
+/* Threads ---------------------------------------------------------------------------------------
+ */
+
+/* The next job, with the lock; NULL when the thread is to end. */
+static aco_job *
+job_take(aco_pool *pool)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += POOL_IDLE;
+    while (pool->head == NULL && !pool->stop) {
+        pool->idle++;
+        int err = pthread_cond_timedwait(&pool->work, &pool->lock, &until);
+        pool->idle--;
+        if (err != 0 && pool->head == NULL) return NULL;
+    }
+    if (pool->stop) return NULL;
+    aco_job *job = pool->head;
+    pool->head = job->next;
+    pool->queued--;
+    return job;
+}
+
+/* The post takes the pool's reference along. */
+static void
+job_run(aco_job *job)
+{
+    aco_post *post = job->post;
+    aco_inbox *inbox = job->inbox;
+
+    job->run(job);
+    job->post = NULL;
+    job->inbox = NULL;
+    aco_inbox_post(inbox, post);
+    aco_inbox_unref(inbox);
+}
+
+static void *
+pool_thread(void *arg)
+{
+    aco_pool *pool = arg;
+    aco_job *job;
+
+    pthread_mutex_lock(&pool->lock);
+    while ((job = job_take(pool)) != NULL) {
+        pthread_mutex_unlock(&pool->lock);
+        job_run(job);
+        pthread_mutex_lock(&pool->lock);
+    }
+    pool->threads--;
+    pthread_cond_broadcast(&pool->rest);
+    pool_unref_unlock(pool);
+    return NULL;
+}
+
+/* With the lock. Signals are for the threads that asked for them. */
+static int
+pool_thread_start(aco_pool *pool)
+{
+    sigset_t all, old;
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    sigfillset(&all);
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int err = pthread_create(&thread, &attr, pool_thread, pool);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    if (err != 0) return ACO_ESYSTEM;
+    pool->threads++;
+    pool->refs++;
+    return ACO_OK;
+}
+
+/* The end ---------------------------------------------------------------------------------------
+ */
+
+/* With the lock. */
+static void
+pool_wait_idle(aco_pool *pool)
+{
+    pool->stop = true;
+    pthread_cond_broadcast(&pool->work);
+    while (pool->idle > 0)
+        pthread_cond_wait(&pool->rest, &pool->lock);
+}
+
+void
+aco_pool_close(aco_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    aco_job *job = pool->head;
+    pool->head = NULL;
+    pool->queued = 0;
+    pool_wait_idle(pool);
+    pool_unref_unlock(pool);
+    while (job != NULL) {
+        aco_job *next = job->next;
+        aco_job_unref(job);
+        job = next;
+    }
+}
+
+int
+aco_pool_rest(aco_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool busy = pool->head != NULL || pool->idle < pool->threads;
+    if (!busy) {
+        pool->stop = true;
+        pthread_cond_broadcast(&pool->work);
+        while (pool->threads > 0)
+            pthread_cond_wait(&pool->rest, &pool->lock);
+        pool->stop = false;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return busy ? ACO_EBUSY : ACO_OK;
+}
+
+/* Jobs ------------------------------------------------------------------------------------------
+ */
+
+void
+aco_job_init(aco_job *job, void (*run)(aco_job *job), void (*free)(aco_job *job))
+{
+    *job = (aco_job){.run = run, .free = free};
+    atomic_init(&job->refs, 1);
+    aco_list_init(&job->waiters);
+}
+
+void
+aco_job_unref(aco_job *job)
+{
+    if (atomic_fetch_sub(&job->refs, 1) != 1) return;
+    aco_inbox_unref(job->inbox);
+    free(job->post);
+    job->free(job);
+}
+
+/* With the lock: a thread for one job more. A busy pool may do without. */
+static int
+pool_grow(aco_pool *pool)
+{
+    if (pool->idle > pool->queued || pool->threads == POOL_THREADS) return ACO_OK;
+    int err = pool_thread_start(pool);
+    return pool->threads > 0 ? ACO_OK : err;
+}
+
+int
+aco_job_submit(aco_pool *pool, aco_loop *loop, aco_job *job)
+{
+    aco_post *post = calloc(1, sizeof *post);
+
+    if (post == NULL) return ACO_ENOMEM;
+    *post = (aco_post){.kind = ACO_POST_JOB, .object = job};
+    pthread_mutex_lock(&pool->lock);
+    int err = pool_grow(pool);
+    if (err == ACO_OK) {
+        atomic_fetch_add(&job->refs, 1);
+        job->post = post;
+        job->inbox = aco_inbox_ref(loop->inbox);
+        job->next = NULL;
+        if (pool->head == NULL)
+            pool->head = job;
+        else
+            pool->tail->next = job;
+        pool->tail = job;
+        pool->queued++;
+        pthread_cond_signal(&pool->work);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (err == ACO_OK)
+        loop->jobs++;
+    else
+        free(post);
+    return err;
+}
+
+void
+aco_job_done(aco_loop *loop, aco_job *job)
+{
+    loop->jobs--;
+    job->done = true;
+    aco_waitq_wake_all(loop, &job->waiters, ACO_OK);
+}
