@@ -4,6 +4,7 @@
 #include "bindings/coro.h"
 #include "bindings/coroutine.h"
 #include "bindings/engine.h"
+#include "bindings/file.h"
 #include "bindings/fork.h"
 #include "bindings/isolate.h"
 #include "bindings/digest.h"
@@ -95,6 +96,7 @@ acl_open_core(lua_State *L, struct event_base *base)
     acl_open_stream(L, e);
     acl_open_socket(L, e);
     acl_open_resolve(L, e);
+    acl_open_file(L, e);
     acl_open_digest(L, e);
     acl_open_waitq(L, e);
     acl_open_coroutine(L, e);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* stream.c -- streams: what they have in common, and closing. Reading is in read.c, writing in
- * write.c. */
+/* stream.c -- streams: what they have in common. Reading is in read.c, writing in write.c, closing
+ * in file.c. */
 #include "bindings/stream.h"
 #include "bindings/read.h"
 #include "bindings/write.h"
@@ -128,18 +128,6 @@ acl_io_done(lua_State *L, acl_engine *e, int results)
     return lua_yieldk(L, 0, results, done_k);
 }
 
-/*** Close the stream. Coros that wait in it get nil, message, "closed". Never waits; closing twice
-is harmless. What was written has been handed to the system, which goes on sending it.
-@function stream:close
-@treturn boolean true */
-static int
-stream_close(lua_State *L)
-{
-    aco_stream_close(acl_stream_check(L, acl_self(L), 1));
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
 static int
 stream_gc(lua_State *L)
 {
@@ -261,17 +249,19 @@ select_queue(lua_State *L)
 }
 
 void
+acl_stream_meta(lua_State *L)
+{
+    luaL_getmetatable(L, STREAM_NAME);
+}
+
+void
 acl_open_stream(lua_State *L, acl_engine *e)
 {
-    static const luaL_Reg methods[] = {{"close", stream_close},
-                                       {"is_open", stream_is_open},
-                                       {"settimeout", stream_settimeout},
-                                       {"gettimeout", stream_gettimeout},
-                                       {"fileno", stream_fileno},
-                                       {"detach", stream_detach},
-                                       {NULL, NULL}};
-    static const luaL_Reg meta[] = {
-        {"__tostring", stream_tostring}, {"__close", stream_close}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {
+        {"is_open", stream_is_open},       {"settimeout", stream_settimeout},
+        {"gettimeout", stream_gettimeout}, {"fileno", stream_fileno},
+        {"detach", stream_detach},         {NULL, NULL}};
+    static const luaL_Reg meta[] = {{"__tostring", stream_tostring}, {NULL, NULL}};
     static const luaL_Reg source[] = {{"poll", select_poll}, {"queue", select_queue}, {NULL, NULL}};
 
     luaL_newmetatable(L, STREAM_NAME);

@@ -12,6 +12,9 @@
  * the userdata exists before the descriptor, and owns it when anything raises. */
 aco_stream *acl_stream_new(lua_State *L, acl_engine *e);
 
+/** Push the metatable. */
+void acl_stream_meta(lua_State *L);
+
 /** The stream at idx; NULL when it is none, the other raises. */
 aco_stream *acl_stream_test(lua_State *L, const acl_engine *e, int idx); /* [-] */
 aco_stream *acl_stream_check(lua_State *L, const acl_engine *e, int idx);

@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -41,6 +43,8 @@ plain_read(aco_stream *s, void *data, size_t size, size_t *got, aco_waitq **wait
         s->drained = false;
         return aco_stream_await(&s->reader, wait);
     }
+    if (s->shared && aco_watch_test(s->fd, false) == ACO_ETIMEOUT)
+        return aco_stream_await(&s->reader, wait);
     do
         n = read(s->fd, data, size);
     while (n < 0 && errno == EINTR);
@@ -61,8 +65,28 @@ plain_send(aco_stream *s, const struct iovec *pieces, int count)
     struct msghdr message = {.msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)count};
 
     if (!s->socket) return aco_sigpipe_writev(s->fd, pieces, count);
-    if (count == 1) return send(s->fd, pieces->iov_base, pieces->iov_len, MSG_NOSIGNAL);
-    return sendmsg(s->fd, &message, MSG_NOSIGNAL);
+    if (count == 1)
+        return send(s->fd, pieces->iov_base, pieces->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return sendmsg(s->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* To a descriptor that may block: what a pipe that is writable has room for at least. */
+static ssize_t
+shared_send(aco_stream *s, const struct iovec *pieces)
+{
+    struct iovec piece = *pieces;
+
+    switch (aco_watch_test(s->fd, true)) {
+    case ACO_ETIMEOUT:
+        errno = EAGAIN;
+        return -1;
+    case ACO_OK:
+        if (piece.iov_len > PIPE_BUF) piece.iov_len = PIPE_BUF;
+        break;
+    default: /* a plain file */
+        break;
+    }
+    return aco_sigpipe_writev(s->fd, &piece, 1);
 }
 
 static int
@@ -70,8 +94,9 @@ plain_write(aco_stream *s, const struct iovec *pieces, int count, size_t *put, a
 {
     ssize_t n;
 
+    if (s->stdio) fflush(stdout);
     do
-        n = plain_send(s, pieces, count);
+        n = s->shared && !s->socket ? shared_send(s, pieces) : plain_send(s, pieces, count);
     while (n < 0 && errno == EINTR);
     if (n >= 0) {
         *put = (size_t)n;
@@ -125,6 +150,34 @@ aco_stream_open(aco_stream *s, aco_loop *loop, int fd)
     }
     s->socket = S_ISSOCK(about.st_mode);
     return ACO_OK;
+}
+
+/* Pipes and terminals are opened once more: that gives a descriptor whose mode nobody shares. */
+static int
+reopen(int fd, int number)
+{
+    char path[40];
+    int flags = (number == 0 ? O_RDONLY : O_WRONLY) | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
+
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return open(path, flags);
+}
+
+void
+aco_stream_share(aco_stream *s, aco_loop *loop, int fd, int number)
+{
+    struct stat about = {.st_mode = 0};
+
+    (void)fstat(fd, &about);
+    int other = S_ISFIFO(about.st_mode) || S_ISCHR(about.st_mode) ? reopen(fd, number) : -1;
+    if (other >= 0) {
+        close(fd);
+        fd = other;
+    }
+    aco_stream_init(s, loop, fd, &aco_plain_transport, NULL);
+    s->socket = S_ISSOCK(about.st_mode);
+    s->shared = other < 0;
+    s->stdio = number > 0;
 }
 
 /* The watches go before the descriptor does: its number may be used again at once. */

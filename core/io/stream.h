@@ -47,16 +47,23 @@ struct aco_stream {
     char *error;      /* text of the last failure when errno does not say it; owned, may be NULL */
     int fd;           /* -1: none (any more) */
     int errnum;       /* errno of the last failure */
-    bool socket;      /* the descriptor is a socket */
-    bool drained;     /* the last read gave less than it might have */
-    bool ended;       /* the end has been seen */
-    bool shut;        /* nothing may be written any more */
+    bool shared; /* other programs have the descriptor too: it stays blocking, and is asked first */
+    bool stdio;  /* what C's stdout holds goes before */
+    bool socket; /* the descriptor is a socket */
+    bool drained;          /* the last read gave less than it might have */
+    bool ended;            /* the end has been seen */
+    bool shut;             /* nothing may be written any more */
     bool reading, writing; /* a task is in the midst of it */
 };
 
 /** A stream over `fd`, which it owns from now on and makes non-blocking: a socket, a pipe, a
  * terminal. ACO_ESYSTEM (errnum): the descriptor is still the caller's. */
 ACO_MUSTUSE int aco_stream_open(aco_stream *s, aco_loop *loop, int fd);
+
+/** A stream over standard input, output or error (`number`), of which `fd` is a duplicate that it
+ * owns from now on. The mode of the descriptor stays as it is: the shell has it too. Cannot fail.
+ */
+void aco_stream_share(aco_stream *s, aco_loop *loop, int fd, int number);
 
 /** The same over a transport of the caller's; `fd` is not touched and may be -1. Cannot fail. */
 void aco_stream_init(aco_stream *s, aco_loop *loop, int fd, const aco_transport *transport,

@@ -38,6 +38,7 @@ end
 -- The other nouns, each loaded at its first use.
 local nouns <const> = {
     atexit = "atexit", categories = "categories", channel = "channel", locate_channel = "channel",
+    file = "file", stdin = "standard", stdout = "standard", stderr = "standard",
     resolve = "resolve", connect = "socket", listen = "socket", socket = "socket",
     condition = "lock", event = "event", group = "group", lock = "lock", log = "log",
     queue = "queue", rlock = "lock", select = "select", semaphore = "semaphore", supervisor = "supervisor",
