@@ -29,6 +29,7 @@ typedef struct aco_file {
     aco_pool *pool;
     file_job *job; /* a reference; NULL: none is under way, or has been taken note of */
     aco_buf out;   /* gathered */
+    aco_buf spare; /* memory for more of it, between two writes */
     bool direct;   /* a read of what is in memory may be tried */
 } aco_file;
 
@@ -39,6 +40,7 @@ file_unref(aco_file *f)
     close(f->fd);
     pthread_mutex_destroy(&f->lock);
     aco_buf_free(&f->out);
+    aco_buf_free(&f->spare);
     free(f);
 }
 
@@ -152,6 +154,10 @@ file_written(aco_stream *s, aco_file *f, aco_waitq **wait)
         return ACO_EBUSY;
     }
     if (f->job->errnum != 0) return file_give_back(s, f);
+    aco_buf_free(&f->spare);
+    f->spare = f->job->data;
+    f->spare.size = 0;
+    f->job->data = (aco_buf){.data = NULL};
     file_job_drop(f);
     return ACO_OK;
 }
@@ -172,7 +178,9 @@ aco_file_flush(aco_stream *s, aco_waitq **wait)
         *wait = &f->job->job.waiters;
         return ACO_EBUSY;
     }
-    if (err != ACO_OK || f->out.size == 0) return err;
+    if (err != ACO_OK) return err;
+    aco_buf_free(&f->spare);
+    if (f->out.size == 0) return ACO_OK;
     err = file_submit(s, f, &f->out, true);
     return err == ACO_OK ? file_written(s, f, wait) : err;
 }
@@ -223,7 +231,13 @@ file_write(aco_stream *s, const struct iovec *pieces, int count, size_t *put, ac
     if (f->out.size == 0 && (f->job == NULL || !f->job->writing)) err = file_back(s);
     if (err == ACO_OK && (f->out.size >= FILE_GATHERED || (f->job != NULL && f->job->job.done)))
         err = file_written(s, f, wait);
-    if (err == ACO_OK && f->out.size >= FILE_GATHERED) err = file_submit(s, f, &f->out, true);
+    if (err == ACO_OK && f->out.size >= FILE_GATHERED) {
+        err = file_submit(s, f, &f->out, true);
+        if (err == ACO_OK) {
+            f->out = f->spare;
+            f->spare = (aco_buf){.data = NULL};
+        }
+    }
     if (err != ACO_OK) return err;
     *put = gather(f, pieces, count, &err);
     return *put > 0 ? ACO_OK : err;
