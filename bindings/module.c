@@ -9,9 +9,11 @@
 #include "bindings/isolate.h"
 #include "bindings/digest.h"
 #include "bindings/leash.h"
+#include "bindings/process.h"
 #include "bindings/remote.h"
 #include "bindings/resolve.h"
 #include "bindings/run.h"
+#include "bindings/signals.h"
 #include "bindings/socket.h"
 #include "bindings/stream.h"
 #include "bindings/swap.h"
@@ -97,6 +99,8 @@ acl_open_core(lua_State *L, struct event_base *base)
     acl_open_socket(L, e);
     acl_open_resolve(L, e);
     acl_open_file(L, e);
+    acl_open_process(L, e);
+    acl_open_signal(L, e);
     acl_open_digest(L, e);
     acl_open_waitq(L, e);
     acl_open_coroutine(L, e);

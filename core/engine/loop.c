@@ -120,8 +120,11 @@ loop_mirror_close(aco_loop *loop)
 void
 aco_loop_fini(aco_loop *loop)
 {
-    while (loop->watching.next != NULL && !aco_list_empty(&loop->watching))
-        aco_watch_stop(ACO_CONTAINER_OF(loop->watching.next, aco_watch, link));
+    while (loop->watching.next != NULL && !aco_list_empty(&loop->watching)) {
+        aco_watch *watch = ACO_CONTAINER_OF(loop->watching.next, aco_watch, link);
+        aco_watch_stop(watch);
+        if (watch->on_end != NULL) watch->on_end(watch);
+    }
     loop_mirror_close(loop);
     if (loop->wake_event != NULL) event_free(loop->wake_event);
     if (loop->timer_event != NULL) event_free(loop->timer_event);

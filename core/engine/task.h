@@ -42,6 +42,7 @@ enum aco_wait_kind {
     ACO_WAIT_CONNECT,
     ACO_WAIT_ACCEPT,
     ACO_WAIT_JOB,
+    ACO_WAIT_PROCESS,
     ACO_WAIT_KINDS
 };
 

@@ -25,7 +25,10 @@ watch_ready(evutil_socket_t fd, short what, void *arg)
 
     (void)fd;
     (void)what;
-    if (aco_waitq_wake_all(watch->loop, &watch->queue, ACO_OK) == 0) watch_disarm(watch);
+    if (watch->on_ready != NULL)
+        watch->on_ready(watch);
+    else if (aco_waitq_wake_all(watch->loop, &watch->queue, ACO_OK) == 0)
+        watch_disarm(watch);
 }
 
 /* Show the interest in the mirror that the host polls; a duplicate lets reader and writer have one

@@ -13,6 +13,10 @@ struct event;
 /** One interest in one descriptor. The memory is the owner's, from init to stop. */
 typedef struct aco_watch {
     aco_link link; /* in loop->watching while it has an event */
+    /* For owners in core, set after init, may be NULL: the descriptor is ready (instead of waking
+     * the queue); the loop ends, and has stopped the watch. */
+    void (*on_ready)(struct aco_watch *watch);
+    void (*on_end)(struct aco_watch *watch);
     aco_loop *loop;
     struct event *event; /* made when it is first armed */
     aco_waitq queue;     /* those who wait; woken with ACO_OK */

@@ -202,6 +202,8 @@ function file.temporary(folder) return path("temporary", template_in(folder or t
 -- @function temporary_dir
 -- @tparam[opt] string folder $TMPDIR or /tmp when nil
 -- @treturn string its name
-function file.temporary_dir(folder) return path("temporary_dir", template_in(folder or temporary_folder(), "asyncoro-")) end
+function file.temporary_dir(folder)
+    return path("temporary_dir", template_in(folder or temporary_folder(), "asyncoro-"))
+end
 
 return file

@@ -39,7 +39,7 @@ end
 local nouns <const> = {
     atexit = "atexit", categories = "categories", channel = "channel", locate_channel = "channel",
     file = "file", stdin = "standard", stdout = "standard", stderr = "standard",
-    resolve = "resolve", connect = "socket", listen = "socket", socket = "socket",
+    process = "process", signal = "signal", resolve = "resolve", connect = "socket", listen = "socket", socket = "socket",
     condition = "lock", event = "event", group = "group", lock = "lock", log = "log",
     queue = "queue", rlock = "lock", select = "select", semaphore = "semaphore", supervisor = "supervisor",
     thread_pool = "pool",
