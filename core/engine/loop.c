@@ -6,6 +6,7 @@
 #include "core/engine/watch.h"
 
 #include <event2/event.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -58,18 +59,49 @@ base_new(void)
     struct event_base *base = NULL;
 
     if (config == NULL) return NULL;
-    if (event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_PRECISE_TIMER) == 0)
+    if (event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) == 0)
         base = event_base_new_with_config(config);
     event_config_free(config);
     return base;
 }
 
+/* The base's own timers would be coarse, or cost a system call in each poll: a base of our own
+ * waits for a timerfd, which is set only when it would ring too late. It is edge-triggered: nobody
+ * has to read it. */
+static void
+loop_on_clock(evutil_socket_t fd, short what, void *arg)
+{
+    aco_loop *loop = arg;
+
+    (void)fd;
+    (void)what;
+    loop->rings = ACO_NEVER;
+}
+
+static int
+loop_clock(aco_loop *loop)
+{
+    loop->clock = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    loop->rings = ACO_NEVER;
+    if (loop->clock < 0) return ACO_ESYSTEM;
+    loop->timer_event =
+        event_new(loop->base, loop->clock, EV_READ | EV_PERSIST | EV_ET, loop_on_clock, loop);
+    if (loop->timer_event == NULL) return ACO_ENOMEM;
+    return event_add(loop->timer_event, NULL) == 0 ? ACO_OK : ACO_ESYSTEM;
+}
+
 static int
 loop_events(aco_loop *loop)
 {
+    int err = ACO_OK;
+
     loop->wake_event =
         event_new(loop->base, aco_inbox_fd(loop->inbox), EV_READ | EV_PERSIST, loop_on_wake, loop);
-    loop->timer_event = event_new(loop->base, -1, 0, loop_on_timer, loop);
+    if (loop->own_base)
+        err = loop_clock(loop);
+    else
+        loop->timer_event = event_new(loop->base, -1, 0, loop_on_timer, loop);
+    if (err != ACO_OK) return err;
     return loop->wake_event != NULL && loop->timer_event != NULL ? ACO_OK : ACO_ENOMEM;
 }
 
@@ -88,7 +120,7 @@ int
 aco_loop_init(aco_loop *loop, struct event_base *base)
 {
     memset(loop, 0, sizeof *loop);
-    loop->mirror = loop->mirror_timer = -1;
+    loop->clock = loop->mirror = loop->mirror_timer = -1;
     loop->grace = ACO_GRACE;
     aco_timers_init(&loop->timers);
     aco_list_init(&loop->watching);
@@ -128,6 +160,7 @@ aco_loop_fini(aco_loop *loop)
     loop_mirror_close(loop);
     if (loop->wake_event != NULL) event_free(loop->wake_event);
     if (loop->timer_event != NULL) event_free(loop->timer_event);
+    if (loop->clock >= 0) close(loop->clock);
     if (loop->inbox != NULL) {
         aco_inbox_close(loop->inbox);
         aco_inbox_unref(loop->inbox);
@@ -136,7 +169,7 @@ aco_loop_fini(aco_loop *loop)
     aco_timers_fini(&loop->timers);
     memset(loop, 0, sizeof *loop);
     aco_list_init(&loop->watching);
-    loop->mirror = loop->mirror_timer = -1;
+    loop->clock = loop->mirror = loop->mirror_timer = -1;
 }
 
 void
@@ -168,7 +201,18 @@ loop_expire(aco_loop *loop)
     }
 }
 
-/* Let the timer event fire in `left` nanoseconds. */
+/* Let the poll that follows end at `deadline`, if not before. */
+static void
+loop_set_clock(aco_loop *loop, aco_time deadline)
+{
+    const struct itimerspec when = {.it_value.tv_sec = deadline / ACO_SECOND,
+                                    .it_value.tv_nsec = deadline % ACO_SECOND};
+
+    if (loop->rings <= deadline) return; /* too early perhaps, which does no harm */
+    if (timerfd_settime(loop->clock, TFD_TIMER_ABSTIME, &when, NULL) == 0) loop->rings = deadline;
+}
+
+/* On a host's base: let the timer event fire in `left` nanoseconds. */
 static void
 loop_set_timer(aco_loop *loop, aco_time left)
 {
@@ -190,18 +234,16 @@ loop_block(aco_loop *loop, aco_time deadline)
 {
     deadline = loop_deadline(loop, deadline);
     if (deadline != ACO_NEVER) {
-        aco_time left = deadline - aco_now();
-        if (left <= 0) {
+        if (deadline <= aco_now()) {
             event_base_loop(loop->base, EVLOOP_NONBLOCK);
             return;
         }
-        loop_set_timer(loop, left);
+        loop_set_clock(loop, deadline);
     }
     if (aco_inbox_sleep(loop->inbox)) {
         event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
         aco_inbox_awake(loop->inbox);
     }
-    event_del(loop->timer_event);
 }
 
 void
@@ -325,10 +367,24 @@ aco_loop_fd_arm(aco_loop *loop, aco_time deadline)
     timerfd_settime(loop->mirror_timer, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
+/* A clock of its own behind the same descriptor. */
+static int
+loop_clock_after_fork(aco_loop *loop)
+{
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+
+    if (fd < 0) return ACO_ESYSTEM;
+    int moved = dup3(fd, loop->clock, O_CLOEXEC);
+    close(fd);
+    loop->rings = ACO_NEVER;
+    return moved < 0 ? ACO_ESYSTEM : ACO_OK;
+}
+
 int
 aco_loop_after_fork(aco_loop *loop)
 {
     if (aco_inbox_after_fork(loop->inbox) != ACO_OK) return ACO_ESYSTEM;
+    if (loop->clock >= 0 && loop_clock_after_fork(loop) != ACO_OK) return ACO_ESYSTEM;
     if (event_reinit(loop->base) != 0) return ACO_ESYSTEM;
     loop_mirror_close(loop);
     return ACO_OK;

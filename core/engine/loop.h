@@ -23,6 +23,8 @@ struct aco_loop {
     aco_inbox *inbox; /* owned reference */
     struct event_base *base;
     struct event *wake_event, *timer_event;
+    int clock;                /* timerfd of a base of our own; -1 */
+    aco_time rings;           /* when it does; ACO_NEVER: it does not */
     aco_link watching;        /* interests in descriptors (aco_watch) */
     size_t jobs;              /* submitted to the pool, not done */
     void (*drain)(void *arg); /* of a loop that its host's base drives */

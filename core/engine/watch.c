@@ -9,6 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Who was woken may have had no turn yet, with many that were woken before. */
+enum { MISSED_MOST = 16 };
+
 static void
 watch_disarm(aco_watch *watch)
 {
@@ -27,7 +30,9 @@ watch_ready(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (watch->on_ready != NULL)
         watch->on_ready(watch);
-    else if (aco_waitq_wake_all(watch->loop, &watch->queue, ACO_OK) == 0)
+    else if (aco_waitq_wake_all(watch->loop, &watch->queue, ACO_OK) > 0)
+        watch->missed = 0;
+    else if (++watch->missed == MISSED_MOST)
         watch_disarm(watch);
 }
 
@@ -80,6 +85,7 @@ aco_watch_arm(aco_watch *watch)
     aco_loop *loop = watch->loop;
     short what = (watch->writing ? EV_WRITE : EV_READ) | EV_PERSIST;
 
+    watch->missed = 0;
     if (watch->armed) return ACO_OK;
     if (watch->event == NULL) {
         watch->event = event_new(loop->base, watch->fd, what, watch_ready, watch);

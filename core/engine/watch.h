@@ -2,7 +2,7 @@
 /* watch.h -- waiting until a descriptor can be read, or written. Loop's thread.
  *
  * A watch stays armed after its descriptor was ready: who reads, waits, reads again costs no system
- * call but the reads. The first time that it is ready and nobody waits it disarms itself. */
+ * call but the reads. When it is ready again and again and nobody waits it disarms itself. */
 #ifndef ACO_WATCH_H
 #define ACO_WATCH_H
 
@@ -22,6 +22,7 @@ typedef struct aco_watch {
     aco_waitq queue;     /* those who wait; woken with ACO_OK */
     int fd, mirrored;    /* the second: a duplicate in the mirror of aco_loop_fd, or -1 */
     bool writing, armed;
+    uint8_t missed; /* how often it has been ready and nobody waited */
 } aco_watch;
 
 /** Look once: ACO_OK when `fd` is readable (or writable) now, else ACO_ETIMEOUT. ACO_EINVALID: it

@@ -15,10 +15,15 @@
 #define INBOX_DELAY (20 * ACO_SECOND / 1000)
 
 /* What the watchdog knows of the turn that it saw last. */
+/* The thread is left alone when it has blocked for so many looks: waking it up costs more than they
+ * do. */
+enum { QUIET = 20 };
+
 struct sight {
     uint64_t turn;
     aco_time since;
-    unsigned told; /* alarms of this turn that were sent once and for all */
+    unsigned quiet; /* looks since the last turn */
+    unsigned told;  /* alarms of this turn that were sent once and for all */
 };
 
 static void
@@ -42,7 +47,10 @@ look(aco_watchdog *dog, struct sight *sight)
     unsigned alarms = 0;
 
     if (turn != sight->turn) *sight = (struct sight){.turn = turn, .since = now};
-    if ((turn & 1) == 0) return;
+    if ((turn & 1) == 0) {
+        sight->quiet++;
+        return;
+    }
     if (now - sight->since >= dog->stall) alarms |= ACO_ALARM_STALL;
     alarms &= ~sight->told;
     sight->told |= alarms;
@@ -55,11 +63,11 @@ look(aco_watchdog *dog, struct sight *sight)
 
 /* Wait for the next look; under the lock. While the watched thread blocks there is none. */
 static void
-rest(aco_watchdog *dog)
+rest(aco_watchdog *dog, const struct sight *sight)
 {
     struct timespec until;
 
-    if (atomic_load(&dog->idle)) {
+    if (atomic_load(&dog->idle) && sight->quiet >= QUIET) {
         atomic_store(&dog->asleep, true);
         while (atomic_load(&dog->idle) && !dog->stop)
             pthread_cond_wait(&dog->wake, &dog->lock);
@@ -79,7 +87,7 @@ watch(void *arg)
 
     pthread_mutex_lock(&dog->lock);
     while (!dog->stop) {
-        rest(dog);
+        rest(dog, &sight);
         if (!dog->stop) look(dog, &sight);
     }
     pthread_mutex_unlock(&dog->lock);
