@@ -13,9 +13,10 @@
 
 #include "core/base/clock.h"
 
-/* A turn ends after so many coros, or when the coarse clock has moved, so that busy coros never
- * keep timers and descriptors waiting for long. The clock is read every few coros only. */
+/* A turn ends after so many coros, or after so long, so that busy coros never keep timers and
+ * descriptors waiting for long. The clock is read every few coros only. */
 enum { TURN_COROS = 1024, TURN_CLOCK = 8 };
+#define TURN_TIME (ACO_SECOND / 200)
 
 /* Stack of acl_base: the handle, the message handler, then the body's arguments or results. */
 enum { BASE_HANDLE = 1, BASE_HANDLER, BASE_BODY };
@@ -206,6 +207,6 @@ acl_run_turn(lua_State *L, acl_engine *e)
     for (int left = TURN_COROS; left > 0 && (task = aco_loop_pop(&e->loop)) != NULL; left--) {
         coro_prefetch((acl_coro *)e->loop.head);
         coro_run(L, e, (acl_coro *)task);
-        if (left % TURN_CLOCK == 0 && aco_now_coarse() != start) break;
+        if (left % TURN_CLOCK == 0 && aco_now_coarse() - start > TURN_TIME) break;
     }
 }
