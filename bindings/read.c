@@ -122,7 +122,6 @@ read_fail(lua_State *L, aco_stream *s, const wish *w, int err)
     size_t size = aco_stream_size(s);
     int results = acl_stream_fail(L, s, read_names[w->kind], err);
 
-    s->reading = false;
     if (err == ACO_ETOOLARGE || err == ACO_EBUSY || size == 0) return results;
     lua_pushlstring(L, (const char *)aco_stream_data(s), size);
     aco_stream_take(s, size);

@@ -36,9 +36,8 @@ acl_address_check(lua_State *L, int idx, aco_address *address)
     if (strncmp(host, scheme, sizeof scheme - 1) == 0) {
         const char *path = host + sizeof scheme - 1;
         int err = aco_address_unix(address, path, size - (sizeof scheme - 1));
-        luaL_argcheck(L, err != ACO_ETOOLARGE, idx, "the path is too long for a Unix socket");
-        luaL_argcheck(L, err == ACO_OK, idx, "the path of a Unix socket expected");
-        return true;
+        luaL_argcheck(L, err != ACO_EINVALID, idx, "the path of a Unix socket expected");
+        return err == ACO_OK;
     }
     lua_Integer port = luaL_checkinteger(L, idx + 1);
     luaL_argcheck(L, port >= 0 && port <= UINT16_MAX, idx + 1, "a port of 0 to 65535 expected");
@@ -68,9 +67,13 @@ address_fail(lua_State *L, const char *what, const aco_address *address, int err
     return acl_fail(L, err, "%s %s: %s", what, text, ours ? aco_err_text(err) : strerror(errnum));
 }
 
+/* It is no address: a name, or a path that no socket can have. */
 static int
 name_fail(lua_State *L, const char *what, int idx)
 {
+    if (strncmp(lua_tostring(L, idx), "unix:", 5) == 0)
+        return acl_fail(L, ACO_ETOOLARGE, "%s %s: the path is too long for a Unix socket", what,
+                        lua_tostring(L, idx));
     return acl_fail(L, ACO_EINVALID, "%s %s: a numeric address expected", what,
                     lua_tostring(L, idx));
 }

@@ -187,10 +187,11 @@ many_k(lua_State *L, int status, lua_KContext engine)
     (void)status;
     e->reach->waits -= m->remotes;
     acl_wait_end(L, e, c);
-    if (c->task.wake_err != ACO_OK) {
+    if (c->task.wake_err == ACO_ETIMEOUT) {
         lua_pushnil(L);
         return 1;
     }
+    /* Whatever else has happened there, the end of a stream, say: it is about this source. */
     lua_pushinteger(L, c->task.wake_index + 1);
     lua_insert(L, -1 - results);
     if (results == 0 && m->mailbox && c->task.wake_index == c->receive_index)

@@ -44,6 +44,19 @@ local function check_coros(form, count, longest)
     return last - first
 end
 
+-- A server with a console, and the port that it has chosen.
+local function start(form, name, args)
+    local running <const> = program.converse({ EXAMPLES .. name .. ".lua", table.unpack(args) }, form)
+    local line <const> = running:line()
+    return running, assert(line:match "^listening at 127%.0%.0%.1:(%d+)$", line)
+end
+
+local function finish(running)
+    local code <const>, rest <const> = running:finish()
+    assert.equal(0, code, rest)
+    return rest
+end
+
 for form_name, form in pairs(forms) do
     describe("examples with " .. form_name, function()
         it("tut_coros", function()
@@ -103,6 +116,92 @@ for form_name, form in pairs(forms) do
         it("tut_isolates", function()
             assert.same({ "669 primes below 5000, counted by 3 isolates", "97 is prime: true" },
                 run(form, "tut_isolates", { "3", "5000" }))
+        end)
+
+        it("udp", function()
+            local ports <const> = {}
+            local lines <const> = run(form, "udp", { "50" })
+            for _, line in ipairs(lines) do
+                local port <const> = line:match '^Received "client socket: %d+" from 127%.0%.0%.1:(%d+)$'
+                assert.is_nil(ports[assert(port, line)])
+                ports[port] = true
+            end
+            assert.equal(50, #lines)
+        end)
+
+        it("tut_sock_server and tut_sock_client", function()
+            local server <const>, port <const> = start(form, "tut_sock_server", { "127.0.0.1", "0" })
+            for _, clients in ipairs { 10, 3 } do
+                assert.same({}, run(form, "tut_sock_client", { tostring(clients), port }))
+                local seen <const> = {}
+                for _ = 1, clients do
+                    local n <const>, dashes <const> = server:line():match "^recieved: (%d+): (%-+)/$"
+                    assert.is_true(#dashes >= 100 and #dashes <= 300)
+                    seen[tonumber(n)] = true
+                end
+                assert.equal(clients, #seen)
+            end
+            server:type "quit"
+            assert.equal("n = 13\n", finish(server))
+        end)
+
+        it("webserver", function()
+            local server <const>, port <const> = start(form, "webserver", { "127.0.0.1", "0" })
+            local script <const> = [[
+                local asyncoro = require "asyncoro"
+                for n = 1, 200 do
+                    asyncoro.spawn(function()
+                        local stream <close> = assert(asyncoro.connect("127.0.0.1", PORT))
+                        assert(stream:write "GET / HTTP/1.0\r\n\r\n")
+                        local answer = assert(stream:read_all())
+                        if answer ~= "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nPong!\r\n" then print(answer) end
+                    end)
+                end]]
+            local code <const>, out <const>, err <const> = program.run { "-e", (script:gsub("PORT", port)) }
+            assert.same({ 0, "", "" }, { code, out, err })
+            if program.capture "command -v curl" ~= "" then
+                assert.equal("Pong!", program.capture("curl -s -m 10 http://127.0.0.1:" .. port .. "/"))
+            end
+            server:type "quit"
+            assert.equal("", finish(server))
+        end)
+
+        it("chat_sock_server and chat_sock_client", function()
+            local server <const>, port <const> = start(form, "chat_sock_server", { "127.0.0.1", "0" })
+            local function client()
+                local running <const> =
+                    program.converse({ EXAMPLES .. "chat_sock_client.lua", "127.0.0.1", port }, form)
+                return running, assert(running:line():match "^id: (%d+)$")
+            end
+            local one <const>, one_id <const> = client()
+            local two <const>, two_id <const> = client()
+            assert.equal(two_id .. " joined", one:line())
+            two:type ""
+            two:type "hi"
+            assert.equal(two_id .. " says: hi", one:line())
+            one:type "hello"
+            assert.equal(one_id .. " says: hello", two:line())
+            two:type "quit"
+            assert.equal("", finish(two)) -- no echo of its own
+            assert.equal(two_id .. " left", one:line())
+            local three <const>, three_id <const> = client()
+            assert.equal(three_id .. " joined", one:line())
+            assert.equal("", finish(three)) -- the end of what is typed ends it, too
+            assert.equal(three_id .. " left", one:line())
+            server:type "quit"
+            assert.equal("", finish(server))
+            assert.equal("", finish(one)) -- it ends when the server has
+        end)
+
+        it("socket_afile", function()
+            local name <const> = "core/io/stream.c"
+            local sum <const> = program.capture("sha1sum " .. name):match "^%x+"
+            local lines <const> = run(form, "socket_afile", { name })
+            assert.matches("^host: 127%.0%.0%.1, port: %d+$", lines[1])
+            local rest <const> = { lines[2], lines[3], lines[4] }
+            table.sort(rest)
+            local count <const> = program.capture("wc -l <" .. name)
+            assert.same({ "client sha1 csum: " .. sum, "lines: " .. count, "server sha1 csum: " .. sum }, rest)
         end)
     end)
 end

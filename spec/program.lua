@@ -111,6 +111,18 @@ function program.start(args, opts)
     return setmetatable({pipe = pipe}, Running)
 end
 
+--- The same, and the spec types to it: Running:type.
+function program.converse(args, opts)
+    local folder <const> = program.folder()
+    assert(os.execute("mkfifo " .. folder .. "/keys"))
+    local command <const> = command_line(args, with_limit(opts or {}))
+    local pipe <const> = assert(io.popen(("exec %s 2>&1 <%s/keys"):format(command, folder), "r"))
+    -- The second cat takes what is typed after the program's end, which would kill the spec with SIGPIPE.
+    local keys <const> = assert(io.popen(("cat >%s/keys 2>/dev/null; cat >/dev/null"):format(folder), "w"))
+    keys:setvbuf("no")
+    return setmetatable({pipe = pipe, keys = keys, folder = folder}, Running)
+end
+
 --- Sends a signal to a process.
 function program.signal(name, id)
     assert(os.execute(("kill -%s %d"):format(name, id)))
@@ -123,11 +135,18 @@ function Running:line()
     return self.pipe:read("l")
 end
 
---- Reads the rest and waits for the end.
+--- Types a line.
+function Running:type(line)
+    assert(self.keys:write(line, "\n"))
+end
+
+--- Reads the rest and waits for the end; what was typed, if anything, ends here.
 -- @treturn integer its exit code
 -- @treturn string the rest of what it printed
 function Running:finish()
+    if self.keys then self.keys:close() end
     local rest <const> = self.pipe:read("a")
+    if self.folder then program.remove(self.folder) end
     local _, _, code = self.pipe:close()
     return code, rest
 end

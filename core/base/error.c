@@ -79,6 +79,8 @@ aco_err_from_errno(int errnum)
         return ACO_ENOMEM;
     case ENOSYS:
     case EOPNOTSUPP:
+    case EAFNOSUPPORT:
+    case ENOPROTOOPT:
         return ACO_EUNSUPPORTED;
     default:
         return ACO_ESYSTEM;

@@ -58,13 +58,37 @@ unix_host(const aco_address *address, char host[ACO_ADDRESS_TEXT])
 }
 
 void
+aco_address_map(const aco_address *v4, aco_address *v6)
+{
+    const struct sockaddr_in *from = (const struct sockaddr_in *)&v4->storage;
+    const struct sockaddr_in6 to = {.sin6_family = AF_INET6, .sin6_port = from->sin_port};
+    struct sockaddr_in6 *at = (struct sockaddr_in6 *)&v6->storage;
+
+    *v6 = (aco_address){.size = sizeof to};
+    memcpy(at, &to, sizeof to);
+    at->sin6_addr.s6_addr[10] = at->sin6_addr.s6_addr[11] = 0xff;
+    memcpy(&at->sin6_addr.s6_addr[12], &from->sin_addr, sizeof from->sin_addr);
+}
+
+static bool
+is_mapped(const aco_address *address)
+{
+    const struct sockaddr_in6 *at = (const struct sockaddr_in6 *)&address->storage;
+
+    return at->sin6_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&at->sin6_addr);
+}
+
+void
 aco_address_host(const aco_address *address, char host[ACO_ADDRESS_TEXT])
 {
     const struct sockaddr *at = (const struct sockaddr *)&address->storage;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&address->storage;
 
     host[0] = '\0';
     if (at->sa_family == AF_UNIX)
         unix_host(address, host);
+    else if (is_mapped(address))
+        inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], host, ACO_ADDRESS_TEXT);
     else if (at->sa_family == AF_INET || at->sa_family == AF_INET6)
         getnameinfo(at, address->size, host, ACO_ADDRESS_TEXT, NULL, 0, NI_NUMERICHOST);
 }
@@ -91,7 +115,7 @@ aco_address_text(const aco_address *address, char text[ACO_ADDRESS_TEXT])
     aco_address_host(address, host);
     if (address->storage.ss_family == AF_UNIX)
         snprintf(text, ACO_ADDRESS_TEXT, "unix:%.*s", longest, host);
-    else if (address->storage.ss_family == AF_INET6)
+    else if (address->storage.ss_family == AF_INET6 && !is_mapped(address))
         snprintf(text, ACO_ADDRESS_TEXT, "[%.*s]:%u", longest, host, aco_address_port(address));
     else
         snprintf(text, ACO_ADDRESS_TEXT, "%.*s:%u", longest, host, aco_address_port(address));

@@ -23,7 +23,11 @@ ACO_MUSTUSE int aco_address_parse(aco_address *address, const char *host, uint16
  * (empty). */
 ACO_MUSTUSE int aco_address_unix(aco_address *address, const char *path, size_t size);
 
-/** The numeric host, or the path; the port, 0 where there is none. */
+/** An IPv4 address as sockets of IPv6 know it: "::ffff:1.2.3.4". */
+void aco_address_map(const aco_address *v4, aco_address *v6);
+
+/** The numeric host, or the path; an IPv4 address in a socket of IPv6 as what it is; the port, 0
+ * where there is none. */
 void aco_address_host(const aco_address *address, char host[ACO_ADDRESS_TEXT]);
 uint16_t aco_address_port(const aco_address *address);
 

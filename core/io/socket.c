@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -65,10 +66,12 @@ aco_socket_connected(int fd)
 static bool
 unix_abandoned(const aco_address *at)
 {
+    const char *path = ((const struct sockaddr_un *)&at->storage)->sun_path;
+    struct stat about;
     int fd, err;
 
-    if (at->storage.ss_family != AF_UNIX ||
-        ((const struct sockaddr_un *)&at->storage)->sun_path[0] == '\0')
+    if (at->storage.ss_family != AF_UNIX || path[0] == '\0' || lstat(path, &about) != 0 ||
+        !S_ISSOCK(about.st_mode))
         return false;
     err = aco_socket_connect(&fd, at, NULL);
     if (fd >= 0) close(fd);

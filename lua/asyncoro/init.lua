@@ -42,7 +42,7 @@ local nouns <const> = {
     process = "process", signal = "signal", resolve = "resolve", connect = "socket", listen = "socket", socket = "socket",
     condition = "lock", event = "event", group = "group", lock = "lock", log = "log",
     queue = "queue", rlock = "lock", select = "select", semaphore = "semaphore", supervisor = "supervisor",
-    thread_pool = "pool",
+    thread_pool = "pool", udp = "udp",
 }
 
 local function load_noun(name)
