@@ -97,6 +97,17 @@ for form_name, form in pairs(forms) do
             assert.matches("%* coro server_proc2#%d+ received: ", text)
         end)
 
+        it("pipe_csum", function()
+            local sum <const> = program.capture("sha1sum <README.md"):match "%x+"
+            assert.same({ ("communicate sha1sum: %s  -"):format(sum), ("     feeder sha1sum: %s  -"):format(sum) },
+                run(form, "pipe_csum", { "README.md" }))
+        end)
+
+        it("pipe_grep", function()
+            local counts <const> = program.capture "grep -i error docs/sync.md | wc"
+            assert.same(counts:match "[^\n]+", run(form, "pipe_grep", { "docs/sync.md" })[1])
+        end)
+
         it("tut_group", function()
             assert.same({
                 "all: one after 0.01 s, three after 0.03 s, two after 0.02 s", "an error: \tfalse\tbroken: no answer",

@@ -75,10 +75,18 @@ function process.spawn(argv, opts)
     }, Process)
 end
 
--- Documented beside their C functions, in bindings/process.c.
+-- See bindings/process.c for what these do.
+
+--- Wait for the end of the program.
 function Process:wait(timeout) return self.child:wait(timeout) end
+
+--- Look whether the program has ended.
 function Process:poll() return self.child:poll() end
+
+--- Send a signal.
 function Process:kill(name) return self.child:kill(name) end
+
+--- The number of the process.
 function Process:pid() return self.child:pid() end
 
 --- Ask the program to end (SIGTERM); when it has not after a time, kill it (SIGKILL). Waits for its end.
@@ -224,6 +232,7 @@ Pipeline.__index = Pipeline
 Pipeline.__select = Process.__select
 Pipeline.__tostring = Process.__tostring
 
+--- Close all of its programs, as `process:close`.
 function Pipeline:close()
     for _, p in ipairs(self.processes) do p:close() end
     return true
