@@ -6,6 +6,7 @@
 #include "bindings/engine.h"
 #include "bindings/file.h"
 #include "bindings/fork.h"
+#include "bindings/http.h"
 #include "bindings/isolate.h"
 #include "bindings/digest.h"
 #include "bindings/leash.h"
@@ -102,6 +103,9 @@ acl_open_core(lua_State *L, struct event_base *base)
     acl_open_resolve(L, e);
     acl_open_file(L, e);
     acl_open_process(L, e);
+#ifdef HAVE_LLHTTP
+    acl_open_http(L, e);
+#endif
     acl_open_signal(L, e);
     acl_open_digest(L, e);
     acl_open_waitq(L, e);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 # What asyncoro stands on: Lua 5.4, libevent, OpenSSL and threads; libedit where it is installed.
+#   ACO_LLHTTP       the sources of llhttp, an HTTP parser, where they are installed
 #   ACO_LIBRARIES    what every part links
 #   ACO_LUA_INCLUDE  the folder of lua.h
 #   ACO_LUA_SHARED   Lua for the library, which shares it with the program around it
@@ -37,5 +38,15 @@ else()
     set(ACO_LUA_SHARED "")
 endif()
 set(ACO_LIBRARIES ${EVENT_LINK_LIBRARIES} ${OPENSSL_SSL_LIBRARY} ${OPENSSL_CRYPTO_LIBRARY} ${CMAKE_THREAD_LIBS_INIT})
+# llhttp comes as C sources, as Debian's node-llhttp ships them.
+if(ASYNCORO_HTTP)
+    find_path(LLHTTP_INCLUDE llhttp.h PATHS /usr/share/include PATH_SUFFIXES llhttp)
+    find_path(LLHTTP_SOURCE llhttp.c PATHS /usr/share /usr/local/share PATH_SUFFIXES llhttp)
+    if(LLHTTP_INCLUDE AND LLHTTP_SOURCE)
+        set(ACO_LLHTTP ${LLHTTP_SOURCE}/api.c ${LLHTTP_SOURCE}/http.c ${LLHTTP_SOURCE}/llhttp.c)
+    else()
+        message(STATUS "llhttp was not found: asyncoro.http is left out")
+    endif()
+endif()
 include_directories(${PROJECT_SOURCE_DIR})
 include_directories(SYSTEM ${EVENT_INCLUDE_DIRS} ${OPENSSL_INCLUDE_DIR})

@@ -13,9 +13,15 @@ set(ACO_BINDING_SOURCES
     bindings/place.c bindings/process.c bindings/reach.c bindings/read.c bindings/resolve.c bindings/remote.c bindings/report.c bindings/run.c bindings/runtime.c
     bindings/sched.c bindings/send.c bindings/spawn.c bindings/state.c bindings/swap.c bindings/wait.c
     bindings/signals.c bindings/socket.c bindings/stream.c bindings/udp.c bindings/waitq.c bindings/watch.c bindings/write.c)
+if(ACO_LLHTTP)
+    list(APPEND ACO_BINDING_SOURCES bindings/http.c bindings/http_head.c)
+endif()
 set(ACO_LUA_FILES
     asyncoro/atexit.lua asyncoro/categories.lua asyncoro/channel.lua asyncoro/class.lua asyncoro/cli.lua
-    asyncoro/complete.lua asyncoro/event.lua asyncoro/file.lua asyncoro/group.lua asyncoro/init.lua asyncoro/lexer.lua
+    asyncoro/complete.lua asyncoro/event.lua asyncoro/file.lua asyncoro/group.lua asyncoro/http.lua
+    asyncoro/http/body.lua asyncoro/http/client.lua asyncoro/http/request.lua asyncoro/http/response.lua
+    asyncoro/http/server.lua asyncoro/http/url.lua asyncoro/http/websocket.lua
+    asyncoro/init.lua asyncoro/lexer.lua
     asyncoro/lock.lua asyncoro/log.lua asyncoro/options.lua asyncoro/pool.lua asyncoro/process.lua asyncoro/prototype.lua asyncoro/queue.lua
     asyncoro/repl.lua asyncoro/require.lua asyncoro/resolve.lua asyncoro/select.lua asyncoro/semaphore.lua asyncoro/signal.lua asyncoro/socket.lua asyncoro/source.lua asyncoro/standard.lua
     asyncoro/supervisor.lua asyncoro/udp.lua)

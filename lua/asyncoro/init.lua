@@ -37,12 +37,11 @@ end
 
 -- The other nouns, each loaded at its first use.
 local nouns <const> = {
-    atexit = "atexit", categories = "categories", channel = "channel", locate_channel = "channel",
-    file = "file", stdin = "standard", stdout = "standard", stderr = "standard",
-    process = "process", signal = "signal", resolve = "resolve", connect = "socket", listen = "socket", socket = "socket",
-    condition = "lock", event = "event", group = "group", lock = "lock", log = "log",
-    queue = "queue", rlock = "lock", select = "select", semaphore = "semaphore", supervisor = "supervisor",
-    thread_pool = "pool", udp = "udp",
+    atexit = "atexit", categories = "categories", channel = "channel", condition = "lock", connect = "socket",
+    event = "event", file = "file", group = "group", http = "http", listen = "socket", locate_channel = "channel",
+    lock = "lock", log = "log", process = "process", queue = "queue", resolve = "resolve", rlock = "lock",
+    select = "select", semaphore = "semaphore", signal = "signal", socket = "socket", stderr = "standard",
+    stdin = "standard", stdout = "standard", supervisor = "supervisor", thread_pool = "pool", udp = "udp",
 }
 
 local function load_noun(name)

@@ -1,0 +1,162 @@
+-- SPDX-License-Identifier: MIT
+--- Responses, as a handler of the server makes them: either at once by what it returns, or piece by piece.
+-- @module asyncoro.http.response
+-- @local
+local core <const> = require "asyncoro.core"
+local body <const> = require "asyncoro.http.body"
+
+local head <const> = core.http.response
+
+local Response <const> = { __name = "response" }
+Response.__index = Response
+
+-- Set by the server itself.
+local OWN <const> = { ["transfer-encoding"] = true, connection = true, date = true }
+
+-- May a response of this status have a body?
+local function may_have_body(status)
+    return status >= 200 and status ~= 204 and status ~= 304
+end
+
+--- Set the status, 200 unless told.
+-- @function response:status
+-- @tparam integer status
+-- @treturn response itself
+function Response:status(status)
+    if math.type(status) ~= "integer" or status < 200 or status > 999 then
+        error("response: a status of 200 to 999 expected, got " .. tostring(status), 2)
+    end
+    if self.sent then error("response: the head has been sent already", 2) end
+    self.code = status
+    return self
+end
+
+--- Set a header.
+-- @function response:header
+-- @tparam string name
+-- @tparam string|number|table|nil value a list makes several lines; nil takes it away
+-- @treturn response itself
+function Response:header(name, value)
+    if self.sent then error("response: the head has been sent already", 2) end
+    name = name:lower()
+    if OWN[name] then error(("response: the header '%s' is set by the server"):format(name), 2) end
+    if not self.headers then self.headers = {} end
+    self.headers[name] = value
+    return self
+end
+
+-- What the Connection header is to say.
+local function connection_of(self)
+    local request <const> = self.request
+    if self.close or not request.keep_alive then
+        self.close = true
+        return "close"
+    end
+    return request.version < 11 and "keep-alive" or nil
+end
+
+local function written(self, done, message, code)
+    if done then return true end
+    self.close = true
+    self.failed = true
+    return nil, message, code
+end
+
+-- Send the head of a response whose body comes in pieces.
+local function begin(self)
+    self.sent = true
+    local length <const> = self.headers and math.tointeger(tonumber(self.headers["content-length"]))
+    self.silent = self.request.method == "HEAD" or not may_have_body(self.code)
+    self.chunked = not length and not self.silent and self.request.version >= 11
+    if not length and not self.chunked and not self.silent then self.close = true end -- its end is the stream's
+    local bytes <const> = head(self.code, self.headers, self.chunked, connection_of(self))
+    return written(self, self.stream:write(bytes))
+end
+
+--- Send a piece of the body, and the head before the first. Waits until the system has taken it. Without a
+-- Content-Length header the body goes in chunks.
+-- @function response:write
+-- @tparam string piece
+-- @treturn boolean true
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string "closed", "reset", "timeout": nobody reads it any more
+function Response:write(piece)
+    if self.finished then error("response: it has been finished already", 2) end
+    if not self.sent then
+        local ok <const>, message <const>, code <const> = begin(self)
+        if not ok then return nil, message, code end
+    end
+    if self.silent or #piece == 0 then return true end
+    if self.chunked then return written(self, self.stream:write(body.chunk(piece))) end
+    return written(self, self.stream:write(piece))
+end
+
+--- Send the response, or what is left of it. Waits until the system has taken it.
+-- @function response:finish
+-- @tparam[opt] string text the body, or its last piece
+-- @treturn boolean true
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code
+function Response:finish(text)
+    if self.finished then return true end
+    if self.sent then
+        if text then self:write(text) end
+        self.finished = true
+        if self.failed then return nil, "response: nobody reads it any more", "closed" end
+        return not self.chunked or written(self, self.stream:write(body.LAST_CHUNK))
+    end
+    self.sent, self.finished = true, true
+    local status <const>, headers <const> = self.code, self.headers
+    if not may_have_body(status) then
+        return written(self, self.stream:write(head(status, headers, nil, connection_of(self))))
+    end
+    text = text or ""
+    local length <const> = not (headers and headers["content-length"]) and #text or nil
+    if self.request.method == "HEAD" then text = "" end
+    if #text > 16384 then
+        return written(self, self.stream:write(head(status, headers, length, connection_of(self)), text))
+    end
+    return written(self, self.stream:write(head(status, headers, length, connection_of(self), text)))
+end
+
+local Events <const> = { __name = "events" }
+Events.__index = Events
+
+--- Send an event. Waits.
+-- @function events:send
+-- @tparam string|table event its data; or a table of `data`, `event` (its name), `id`, `retry` (milliseconds)
+-- @treturn boolean true
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string "closed", "reset", "timeout": nobody listens any more
+function Events:send(event)
+    if type(event) == "string" then event = { data = event } end
+    local lines <const> = {}
+    for _, name in ipairs { "event", "id", "retry" } do
+        local value <const> = event[name] and tostring(event[name])
+        if value and value:find "[\r\n]" then error(("events: the %s has a line end"):format(name), 2) end
+        if value then lines[#lines + 1] = name .. ": " .. value end
+    end
+    for line in ((event.data or "") .. "\n"):gsub("\r\n?", "\n"):gmatch "([^\n]*)\n" do
+        lines[#lines + 1] = "data: " .. line
+    end
+    return self.response:write(table.concat(lines, "\n") .. "\n\n")
+end
+
+--- Send something that keeps the connection alive and is no event. Waits.
+-- @function events:ping
+-- @treturn boolean true, or as `send`
+function Events:ping() return self.response:write ":\n\n" end
+
+--- Make the response a stream of server-sent events; it lasts until the handler returns.
+-- @function response:sse
+-- @treturn events
+function Response:sse()
+    self:header("content-type", "text/event-stream")
+    self:header("cache-control", "no-store")
+    return setmetatable({ response = self }, Events)
+end
+
+return Response

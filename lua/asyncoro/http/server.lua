@@ -1,0 +1,263 @@
+-- SPDX-License-Identifier: MIT
+--- The HTTP server: a coro for each connection, a call of the handler for each request.
+-- @module asyncoro.http.server
+local core <const> = require "asyncoro.core"
+local log <const> = require "asyncoro.log"
+local options <const> = require "asyncoro.options"
+local socket <const> = require "asyncoro.socket"
+local Request <const> = require "asyncoro.http.request"
+local Response <const> = require "asyncoro.http.response"
+
+local reader_of <const>, respond <const> = core.http.reader, core.http.response
+
+local KNOWN <const> = {
+    handler = "function", host = "string", port = "integer", listener = "any", tls = "any", backlog = "integer",
+    reuse_port = "boolean", header_timeout = "time", idle_timeout = "time", body_timeout = "time",
+    write_timeout = "time", header_limit = "integer", header_count = "integer", body_limit = "integer",
+    connections = "integer", on_error = "function",
+}
+
+local DEFAULTS <const> = {
+    header_timeout = 10, idle_timeout = 60, body_timeout = 30, write_timeout = 30, header_limit = 16384,
+    header_count = 100, body_limit = 16 << 20, connections = 10000,
+}
+
+-- What is read and dropped of a body that the handler did not want, so that the connection can be kept.
+local DROPPED_MOST <const> = 65536
+
+local Server <const> = { __name = "server" }
+Server.__index = Server
+
+local STATUS <const> = { toolarge = 431, protocol = 400, timeout = 408 }
+
+-- Answer what is no proper request, and close. What the other side still sends is read for a moment: to close at once
+-- could take the answer from it.
+local function refuse(stream, status)
+    local text <const> = ("%d %s\n"):format(status, core.http.reason(status))
+    if stream:write(respond(status, { ["content-type"] = "text/plain" }, #text, "close", text)) then
+        stream:shutdown(1)
+        local limit <const> = core.now() + 1
+        while core.now() < limit and stream:read(65536, limit - core.now()) do end -- luacheck: ignore 542
+    end
+    stream:close()
+end
+
+local function report(self, err, request)
+    if self.options.on_error then return self.options.on_error(err, request) end
+    log:error("%s: %s", tostring(request), tostring(err))
+end
+
+local function answer(response, first, text, headers)
+    if response.finished then return end
+    if math.type(first) == "integer" then
+        response:status(first)
+        for name, value in pairs(headers or {}) do response:header(name, value) end
+        response:finish(text)
+    else
+        response:finish(first)
+    end
+end
+
+local function traceback(err)
+    if core.is_cancel(err) then return err end
+    return type(err) == "string" and debug.traceback(err, 2) or err
+end
+
+-- Call the handler, and send what it returns.
+local function handle(self, request, response)
+    local function settle(ok, first, ...)
+        if ok then
+            if first == nil and not response.sent and request.failure then
+                response:status(request.failure)
+                response.close = true
+            end
+            return answer(response, first, ...)
+        end
+        if core.is_cancel(first) then error(first, 0) end
+        if not request.failure then report(self, first, request) end
+        response.close = true
+        if response.sent then
+            response.finished, response.failed = true, true -- cut short, so that nobody takes it for whole
+        else
+            response.headers, response.code = nil, request.failure or 500
+            response:header("content-type", "text/plain")
+            response:finish(core.http.reason(response.code) .. "\n")
+        end
+    end
+    return settle(xpcall(self.options.handler, traceback, request, response))
+end
+
+-- Read the rest of a body, when it is short.
+local function drop_rest(request)
+    local left = DROPPED_MOST
+    while left > 0 do
+        local piece <const>, message <const> = request.reader:body(left, 1)
+        if not piece then return not message end
+        left = left - #piece
+    end
+    return false
+end
+
+-- One request. True when another may follow.
+local function serve_one(self, connection, reader, method, target, version, keep_alive, serial)
+    local stream <const> = connection.stream
+    local request <const> = setmetatable({
+        method = method, target = target, version = version, keep_alive = keep_alive, serial = serial,
+        reader = reader, stream = stream, options = self.options, received = 0,
+    }, Request)
+    local response <const> = setmetatable({ request = request, stream = stream, code = 200 }, Response)
+    request.response = response
+    response.close = self.stopping or not keep_alive
+    local _, complete, _, _, has_body <const> = reader:state()
+    if has_body then
+        local length <const> = tonumber(request.headers["content-length"])
+        if length and length > self.options.body_limit then
+            refuse(stream, 413)
+            return false
+        end
+    end
+    handle(self, request, response)
+    if request.upgraded or response.close or self.stopping then return false end
+    if has_body and not complete then
+        _, complete = reader:state()
+        local awaited <const> = request.headers.expect and not request.invited
+        if not complete and (awaited or not drop_rest(request)) then return false end
+    end
+    return true
+end
+
+-- All requests of one connection.
+local function serve(self, connection)
+    local stream <const>, opts <const> = connection.stream, self.options
+    local reader <const> = reader_of(stream, "request", opts.header_limit, opts.header_count)
+    stream:settimeout(opts.write_timeout)
+    local wait = opts.header_timeout
+    repeat
+        connection.idle = true
+        local method <const>, target <const>, version <const>, keep_alive <const>, serial <const> =
+            reader:head(wait, opts.header_timeout)
+        connection.idle = false
+        if not method then
+            local status <const> = STATUS[version] -- the code of the failure; then: had it begun?
+            if status and (status ~= 408 or keep_alive) then refuse(stream, status) end
+            return
+        end
+        wait = opts.idle_timeout
+    until not serve_one(self, connection, reader, method, target, version, keep_alive, serial)
+end
+
+local Connection <const> = {}
+
+function Connection:__close()
+    local server <const> = self.server
+    self.stream:close()
+    server.open[self] = nil
+    server.count = server.count - 1
+    if server.count == 0 then server.drained:set() end
+end
+
+local function connected(self, stream)
+    local connection <close> = setmetatable({ server = self, stream = stream, idle = true }, Connection)
+    self.open[connection] = true
+    serve(self, connection)
+end
+
+local function accept(self)
+    for stream in self.listener:clients() do
+        if self.count >= self.options.connections then
+            core.spawn({ daemon = true }, refuse, stream, 503)
+        else
+            self.count = self.count + 1
+            self.drained:clear()
+            core.spawn({ name = "http connection" }, connected, self, stream)
+        end
+    end
+end
+
+--- Where it listens.
+-- @function server:address
+-- @treturn string host, or the path of a Unix socket
+-- @treturn ?integer port
+function Server:address() return self.listener:address() end
+
+--- Stop at once: no new connections, and those that are open are closed. Never waits.
+-- @function server:close
+-- @treturn boolean true
+function Server:close()
+    self.stopping, self.closed = true, true
+    self.listener:close()
+    for connection in pairs(self.open) do connection.stream:close() end
+    return true
+end
+
+Server.__close = Server.close
+
+--- Stop gracefully: no new connections, idle ones are closed, requests that are being served are answered. Waits until
+-- all are done; what is left then is closed.
+-- @function server:shutdown
+-- @tparam[opt=30] number timeout seconds
+-- @treturn boolean true
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string "timeout": requests were cut off
+function Server:shutdown(timeout)
+    self.stopping = true
+    self.listener:close()
+    for connection in pairs(self.open) do
+        if connection.idle then connection.stream:close() end
+    end
+    if self.count == 0 or self.drained:wait(timeout or 30) then return true end
+    local count <const> = self.count
+    self:close()
+    return nil, ("http: %d connections were cut off"):format(count), "timeout"
+end
+
+function Server:__tostring()
+    return "http server " .. tostring(self.listener):gsub("^listener ", "")
+end
+
+--- Serve HTTP, until it is closed. Does not wait; the server's coros keep the program running.
+--
+-- The handler is called with each request (`method`, `target`, `path`, `query`, `headers`, `:read()`, `:body()`,
+-- `:websocket()`) and a response (`:status()`, `:header()`, `:write()`, `:finish()`, `:sse()`), in the coro of its
+-- connection: it may wait. It returns the body; or a status, and perhaps a body and a table of headers; or nothing when
+-- it has used the response. An error of the handler is logged and answered with 500.
+-- @function serve
+-- @tparam table opts
+-- @tparam function opts.handler
+-- @tparam[opt="127.0.0.1"] string opts.host as of `asyncoro.listen`; "*": every address
+-- @tparam[opt=0] integer opts.port 0: a free one
+-- @tparam[opt] listener opts.listener one that listens already, in place of host and port
+-- @tparam[opt] table opts.tls certificate and key (see asyncoro.tls)
+-- @tparam[opt] integer opts.backlog see `asyncoro.listen`
+-- @tparam[opt] boolean opts.reuse_port see `asyncoro.listen`
+-- @tparam[opt=10] number opts.header_timeout seconds in which the head of a request must have come (else 408)
+-- @tparam[opt=60] number opts.idle_timeout seconds between two requests of a connection
+-- @tparam[opt=30] number opts.body_timeout seconds for each piece of a body
+-- @tparam[opt=30] number opts.write_timeout seconds for each write
+-- @tparam[opt=16384] integer opts.header_limit bytes of a head (else 431)
+-- @tparam[opt=100] integer opts.header_count headers of a request (else 431)
+-- @tparam[opt=16777216] integer opts.body_limit bytes of a body (else 413)
+-- @tparam[opt=10000] integer opts.connections at most, others get 503
+-- @tparam[opt] function opts.on_error gets an error of the handler and the request, in place of the log
+-- @treturn server
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string as `asyncoro.listen`
+-- @usage asyncoro.http.serve { port = 8080, handler = function(request) return "Hello, " .. request.path end }
+return function(opts)
+    local given <const> = setmetatable({}, { __index = DEFAULTS })
+    for name, value in pairs(options.check("serve", opts, KNOWN)) do given[name] = value end
+    if not given.handler then error("serve: the option 'handler', a function, is missing", 2) end
+    local listener, message, code = given.listener, nil, nil
+    if not listener then
+        listener, message, code = socket.listen(given.host or "127.0.0.1", given.port or 0,
+            { tls = given.tls, backlog = given.backlog, reuse_port = given.reuse_port })
+    end
+    if not listener then return nil, message, code end
+    local self <const> = setmetatable({
+        options = given, listener = listener, open = {}, count = 0, drained = require "asyncoro.event"(),
+    }, Server)
+    core.spawn({ name = "http server" }, accept, self)
+    return self
+end
