@@ -47,8 +47,10 @@ line_wanted(aco_stream *s, const wish *w, const uint8_t *data, size_t size, piec
     const uint8_t *end = size > from ? memchr(data + from, '\n', size - from) : NULL;
 
     s->scanned = size;
-    if (end == NULL && size > w->size) return TOO_LARGE;
-    if (end == NULL && !(s->ended && size > 0)) return MORE;
+    if (end == NULL && !(s->ended && size > 0)) {
+        bool half = w->kind == READ_LINE && size > 0 && data[size - 1] == '\r';
+        return size - half > w->size ? TOO_LARGE : MORE; /* half of a line end is not of the line */
+    }
     p->taken = end != NULL ? (size_t)(end - data) + 1 : size;
     p->size = p->taken;
     if (w->kind == READ_LINE && end != NULL) {

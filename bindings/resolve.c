@@ -8,12 +8,12 @@
 
 #include "core/io/lookup.h"
 
-/* lookup(host [, family]) -> a job; nil, message, code */
+/* lookup(host [, family]) -> a job; nil, message, code. "name": of an address, its name. */
 static int
 lookup(lua_State *L)
 {
-    static const char *const families[] = {"any", "ipv4", "ipv6", NULL};
-    static const int numbers[] = {AF_UNSPEC, AF_INET, AF_INET6};
+    static const char *const families[] = {"any", "ipv4", "ipv6", "name", NULL};
+    static const int numbers[] = {AF_UNSPEC, AF_INET, AF_INET6, ACO_LOOKUP_NAME};
     acl_engine *e = acl_self(L);
     size_t size;
     const char *host = luaL_checklstring(L, 1, &size);

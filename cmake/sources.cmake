@@ -24,5 +24,6 @@ set(ACO_LUA_FILES
     asyncoro/init.lua asyncoro/lexer.lua
     asyncoro/lock.lua asyncoro/log.lua asyncoro/options.lua asyncoro/pool.lua asyncoro/process.lua asyncoro/prototype.lua asyncoro/queue.lua
     asyncoro/repl.lua asyncoro/require.lua asyncoro/resolve.lua asyncoro/select.lua asyncoro/semaphore.lua asyncoro/signal.lua asyncoro/socket.lua asyncoro/source.lua asyncoro/standard.lua
-    asyncoro/supervisor.lua asyncoro/udp.lua)
+    asyncoro/supervisor.lua asyncoro/udp.lua
+    asyncoro/compat/luasocket.lua asyncoro/compat/luasocket_udp.lua asyncoro/compat/luasocket_words.lua)
 set_source_files_properties(core/base/version.c PROPERTIES COMPILE_DEFINITIONS ASYNCORO_VERSION="${PROJECT_VERSION}")

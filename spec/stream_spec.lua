@@ -133,6 +133,15 @@ describe("reading from a stream", function()
         end)
     end)
 
+    it("does not count half a line end", function()
+        run(function()
+            local stream <close> = dribbling("abc\r", "\n", "abc\r")
+            assert.equal("abc", stream:read_line(3))
+            assert.is_nil(fails("toolarge", "read_line", stream:read_line(3))) -- there is no other half
+            assert.equal("abc\r", stream:read_line(4))
+        end)
+    end)
+
     it("read_until gives the delimiter too", function()
         run(function()
             local stream <close> = dribbling("a--b-", "-", "-c", "d--", "tail")

@@ -30,17 +30,22 @@ lookup_err(int code)
     }
 }
 
+static bool
+lookup_room(aco_lookup *l, size_t count)
+{
+    l->addresses = calloc(count, sizeof *l->addresses);
+    if (l->addresses != NULL) return true;
+    l->err = ACO_ENOMEM;
+    l->text = aco_err_text(l->err);
+    return false;
+}
+
 static void
 lookup_fill(aco_lookup *l, const struct addrinfo *found)
 {
     aco_address address;
 
-    l->addresses = calloc(ACO_LOOKUP_MOST, sizeof *l->addresses);
-    if (l->addresses == NULL) {
-        l->err = ACO_ENOMEM;
-        l->text = aco_err_text(l->err);
-        return;
-    }
+    if (!lookup_room(l, ACO_LOOKUP_MOST)) return;
     for (; found != NULL && l->count < ACO_LOOKUP_MOST; found = found->ai_next) {
         memcpy(&address.storage, found->ai_addr, found->ai_addrlen);
         address.size = found->ai_addrlen;
@@ -49,16 +54,44 @@ lookup_fill(aco_lookup *l, const struct addrinfo *found)
 }
 
 static void
+lookup_failed(aco_lookup *l, int code)
+{
+    l->err = lookup_err(code);
+    l->text = code == EAI_AGAIN ? "no name server has answered" : gai_strerror(code);
+}
+
+static void
+lookup_name(aco_lookup *l)
+{
+    aco_address address;
+    int code = EAI_NONAME;
+
+    if (!lookup_room(l, 1)) return;
+    if (aco_address_parse(&address, l->host, 0) == ACO_OK)
+        code = getnameinfo((const struct sockaddr *)&address.storage, address.size, l->addresses[0],
+                           ACO_ADDRESS_TEXT, NULL, 0, NI_NAMEREQD);
+    if (code != 0) {
+        lookup_failed(l, code);
+        return;
+    }
+    l->count = 1;
+}
+
+static void
 lookup_run(aco_job *job)
 {
     aco_lookup *l = (aco_lookup *)job;
+
+    if (l->family == ACO_LOOKUP_NAME) {
+        lookup_name(l);
+        return;
+    }
     const struct addrinfo hints = {.ai_family = l->family, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
     int code = getaddrinfo(l->host, NULL, &hints, &found);
 
     if (code != 0) {
-        l->err = lookup_err(code);
-        l->text = code == EAI_AGAIN ? "no name server has answered" : gai_strerror(code);
+        lookup_failed(l, code);
         return;
     }
     lookup_fill(l, found);

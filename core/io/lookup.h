@@ -15,10 +15,13 @@ typedef struct aco_lookup {
     int err;          /* ACO_OK, or an error */
     const char *text; /* of the error; of static memory */
     size_t count;
-    char (*addresses)[ACO_ADDRESS_TEXT]; /* numeric, in the system's order; owned */
+    char (*addresses)[ACO_ADDRESS_TEXT]; /* numeric, in the system's order, or the name; owned */
     int family;
     char host[];
 } aco_lookup;
+
+/** In the place of a family: the host is a numeric address, and its name is wanted. */
+enum { ACO_LOOKUP_NAME = -1 };
 
 /** A lookup of a host's addresses: of `family`, or AF_UNSPEC for all. NULL without memory. Submit
  * its job. */

@@ -83,11 +83,11 @@ aco_stream_is_open(const aco_stream *s)
     return s->transport != NULL;
 }
 
-/** What has been received and not taken. */
+/** What has been received and not taken; never NULL. */
 static inline const uint8_t *
 aco_stream_data(const aco_stream *s)
 {
-    return s->in.data + s->taken;
+    return s->in.data != NULL ? s->in.data + s->taken : (const uint8_t *)"";
 }
 
 static inline size_t
