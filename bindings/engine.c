@@ -2,6 +2,7 @@
 /* engine.c -- the engine of a Lua state: made with asyncoro.core, ended with the state. */
 #include "bindings/engine.h"
 #include "bindings/leash.h"
+#include "bindings/nest.h"
 #include "bindings/reach.h"
 
 #include <lualib.h>
@@ -164,12 +165,13 @@ coro_drop(acl_engine *e, acl_coro *c)
 void
 acl_engine_close(acl_engine *e)
 {
+    struct acl_walk walk = {0};
+
     acl_leash_stop(e); /* os.exit may close the state in the middle of a program */
     acl_reach_close(e);
-    for (uint32_t slot = 0; slot < e->slot_count; slot++) {
-        acl_coro *c = acl_slot_coro(e, slot);
-        if (c != NULL) coro_drop(e, c);
-    }
+    for (acl_coro *c; (c = acl_walk_next(e, &walk)) != NULL;)
+        coro_drop(e, c);
+    acl_nests_close(e);
     if (e->loop.inbox != NULL) aco_loop_fini(&e->loop);
     free(e->slots);
     free(e->free_slots);
@@ -240,6 +242,7 @@ acl_engine_open(lua_State *L, struct event_base *base)
     engine_loop(L, e, base);
     e->L = main_thread(L);
     e->threads_ref = ref_table(L, NULL);
+    e->nests_ref = ref_table(L, NULL);
     e->values_ref = ref_table(L, NULL);
     e->handles_ref = ref_table(L, "v");
     e->unobserved_ref = ref_table(L, NULL);
