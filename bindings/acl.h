@@ -90,6 +90,8 @@ struct acl_engine {
     uint32_t nest_count, nest_capacity;
     uint32_t nest;      /* the one that is being filled */
     uint32_t nest_free; /* number + 1 of an empty one, 0 for none */
+    uint32_t nest_free_count;
+    uint32_t nest_lost; /* number + 1 of one whose thread has gone, 0 for none */
     int nests_ref;      /* number + 1 -> thread */
     int chain;          /* how many coros may still start in this resume (sched.c) */
     int threads_ref, meta_ref, values_ref; /* in the registry */

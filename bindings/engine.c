@@ -104,7 +104,8 @@ static lua_State *
 slot_thread(lua_State *L, acl_engine *e, uint32_t slot)
 {
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->threads_ref);
-    lua_State *co = lua_newthread(L);
+    lua_State *co = acl_nest_thread(L, e);
+    if (co == NULL) co = lua_newthread(L);
     lua_rawseti(L, -2, (lua_Integer)slot + 1);
     lua_pop(L, 1);
     if (lua_gethook(co) != NULL) lua_sethook(co, NULL, 0, 0); /* inherited from the creator */

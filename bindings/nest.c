@@ -6,32 +6,64 @@
 
 #include <stdlib.h>
 
+/* As many as fit into the stack that a new thread has: a nest that is no longer needed becomes the
+ * thread of a coro. */
 enum {
-    NEST_PLACES = 512, /* on the stack of a nest */
-    NEST_SPARE = 4,    /* for those who look at one */
+    NEST_PLACES = 36,
+    NEST_SPARE = 2, /* for those who look at one */
+    NESTS_KEPT = 4, /* empty ones */
 };
 
-/* Make another nest; the thread of a nest lives as long as the engine. */
-static ACO_COLD uint32_t
-nest_new(lua_State *L, acl_engine *e)
+/* Make room for another nest; its number. */
+static uint32_t
+nest_number(lua_State *L, acl_engine *e)
 {
-    uint32_t number = e->nest_count;
-
-    if (number == e->nest_capacity) {
-        uint32_t capacity = number ? number * 2 : 8;
+    if (e->nest_lost != 0) return e->nest_lost - 1;
+    if (e->nest_count == e->nest_capacity) {
+        uint32_t capacity = e->nest_count ? e->nest_count * 2 : 8;
         struct acl_nest *nests = realloc(e->nests, capacity * sizeof *nests);
         if (nests == NULL) luaL_error(L, "not enough memory");
         e->nests = nests;
         e->nest_capacity = capacity;
     }
+    return e->nest_count;
+}
+
+static ACO_COLD uint32_t
+nest_new(lua_State *L, acl_engine *e)
+{
+    uint32_t number = nest_number(L, e);
+
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->nests_ref);
     lua_State *N = lua_newthread(L);
+    luaL_checkstack(N, NEST_PLACES + NEST_SPARE, NULL);
     lua_rawseti(L, -2, (lua_Integer)number + 1);
     lua_pop(L, 1);
-    luaL_checkstack(N, NEST_PLACES + NEST_SPARE, NULL);
+    if (number == e->nest_count)
+        e->nest_count++;
+    else
+        e->nest_lost = e->nests[number].next;
     e->nests[number] = (struct acl_nest){.L = N};
-    e->nest_count++;
     return number;
+}
+
+lua_State *
+acl_nest_thread(lua_State *L, acl_engine *e)
+{
+    if (e->nest_free_count <= NESTS_KEPT) return NULL;
+    uint32_t number = e->nest_free - 1;
+    struct acl_nest *nest = &e->nests[number];
+    lua_State *N = nest->L;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, e->nests_ref);
+    lua_rawgeti(L, -1, (lua_Integer)number + 1);
+    lua_pushboolean(L, 0);
+    lua_rawseti(L, -3, (lua_Integer)number + 1);
+    lua_remove(L, -2);
+    e->nest_free = nest->next;
+    e->nest_free_count--;
+    *nest = (struct acl_nest){.next = e->nest_lost};
+    e->nest_lost = number + 1;
+    return N;
 }
 
 /* The nest that is being filled, with room for n more; another takes its place when it is full. */
@@ -43,7 +75,8 @@ nest_open(lua_State *L, acl_engine *e, uint32_t n)
     uint32_t number;
     if (e->nest_free != 0) {
         number = e->nest_free - 1;
-        e->nest_free = e->nests[number].next_free;
+        e->nest_free = e->nests[number].next;
+        e->nest_free_count--;
     } else {
         number = nest_new(L, e);
     }
@@ -90,8 +123,9 @@ acl_nest_drop(acl_engine *e, acl_coro *c)
     lua_settop(nest->L, 0);
     nest->top = 0;
     if (nest == &e->nests[e->nest]) return;
-    nest->next_free = e->nest_free;
+    nest->next = e->nest_free;
     e->nest_free = (uint32_t)(nest - e->nests) + 1;
+    e->nest_free_count++;
 }
 
 /* The arguments, after all else is in its place. */
@@ -150,7 +184,8 @@ acl_nests_close(acl_engine *e)
 {
     free(e->nests);
     e->nests = NULL;
-    e->nest_count = e->nest_capacity = e->nest = e->nest_free = 0;
+    e->nest_count = e->nest_capacity = e->nest = 0;
+    e->nest_free = e->nest_free_count = e->nest_lost = 0;
 }
 
 acl_coro *

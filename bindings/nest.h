@@ -12,12 +12,12 @@
 #include "bindings/acl.h"
 
 /** A coro with more arguments goes into no nest, but gets its thread at once. */
-enum { ACL_NEST_ARGS = 100 };
+enum { ACL_NEST_ARGS = 32 };
 
 struct acl_nest {
     lua_State *L;
     uint32_t top, left; /* used places; coros in it that have not started */
-    uint32_t next_free; /* number + 1 of another nest that is empty, 0: the last */
+    uint32_t next;      /* of an empty one: number + 1 of another, 0 for none */
 };
 
 /** Not started, and without a thread. [-] */
@@ -44,6 +44,10 @@ void acl_nest_leave(lua_State *L, acl_engine *e, acl_coro *c);
 
 /** The coro in a nest has ended without a first turn. [-] */
 void acl_nest_drop(acl_engine *e, acl_coro *c);
+
+/** Push the thread of a nest that is not needed any more, and return it; NULL, and nothing is
+ * pushed, when there is none. */
+lua_State *acl_nest_thread(lua_State *L, acl_engine *e);
 
 void acl_nests_close(acl_engine *e);
 
