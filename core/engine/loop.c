@@ -222,7 +222,7 @@ loop_set_timer(aco_loop *loop, aco_time left)
 }
 
 static aco_time
-loop_deadline(const aco_loop *loop, aco_time deadline)
+loop_deadline(aco_loop *loop, aco_time deadline)
 {
     aco_time next = aco_timers_next(&loop->timers);
 
