@@ -170,8 +170,17 @@ int acl_base(lua_State *L);
 enum acl_base_stack { ACL_BASE_HANDLER = 1, ACL_BASE_ENGINE, ACL_BASE_HANDLE, ACL_BASE_BODY };
 
 /* wait.c */
-acl_coro *acl_wait_check(lua_State *L, acl_engine *e,
-                         const char *what);           /* may this code wait? raises if not */
+acl_coro *acl_wait_look(lua_State *L, acl_engine *e, const char *what);
+static inline acl_coro * /* may this code wait? raises if not */
+acl_wait_check(lua_State *L, acl_engine *e, const char *what)
+{
+    acl_coro *c = e->current;
+
+    if (ACO_LIKELY(c != NULL && c->task.pending == 0 && L == e->running && e->frames == NULL &&
+                   lua_isyieldable(L)))
+        return c;
+    return acl_wait_look(L, e, what);
+}
 bool acl_can_wait(lua_State *L, const acl_engine *e); /* [-] */
 aco_time acl_opt_deadline(lua_State *L, int idx); /* seconds or nil at idx -> deadline; 0 gives 0 */
 int acl_park(lua_State *L, acl_engine *e, acl_coro *c, aco_time deadline, lua_KContext ctx,

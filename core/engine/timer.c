@@ -238,9 +238,9 @@ aco_timer_start(aco_timers *timers, aco_timer *timer, aco_time deadline)
 }
 
 void
-aco_timer_stop(aco_timers *timers, aco_timer *timer)
+aco_timer_remove(aco_timers *timers, aco_timer *timer)
 {
-    if (timer->place == 0) return;
+    assert(timer->place != 0);
     timers->count--;
     if (timer->place & PLACE_WHEEL)
         wheel_remove(timers, timer->place);
@@ -271,6 +271,6 @@ aco_timers_pop(aco_timers *timers, aco_time now)
     if (ACO_UNLIKELY(timers->wheel != NULL)) wheel_turn(timers, now);
     if (timers->heaped == 0 || timers->slots[0].deadline > now) return NULL;
     aco_timer *timer = timers->slots[0].timer;
-    aco_timer_stop(timers, timer);
+    aco_timer_remove(timers, timer);
     return timer;
 }

@@ -38,7 +38,12 @@ void aco_timers_fini(aco_timers *timers);
 ACO_MUSTUSE int aco_timer_start(aco_timers *timers, aco_timer *timer, aco_time deadline);
 
 /** Stop a timer; harmless when it is not started. */
-void aco_timer_stop(aco_timers *timers, aco_timer *timer);
+void aco_timer_remove(aco_timers *timers, aco_timer *timer);
+static inline void
+aco_timer_stop(aco_timers *timers, aco_timer *timer)
+{
+    if (timer->place != 0) aco_timer_remove(timers, timer);
+}
 
 /** The deadline of a started timer. */
 aco_time aco_timer_deadline(const aco_timers *timers, const aco_timer *timer);
