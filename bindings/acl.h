@@ -93,6 +93,7 @@ struct acl_engine {
     uint32_t nest_free_count;
     uint32_t nest_lost; /* number + 1 of one whose thread has gone, 0 for none */
     int nests_ref;      /* number + 1 -> thread */
+    int gc_pause;       /* the collector's, as long as it is ours to choose; else 0 (state.c) */
     int chain;          /* how many coros may still start in this resume (sched.c) */
     int threads_ref, meta_ref, values_ref; /* in the registry */
     int handles_ref;                       /* slot -> handle, weak, filled on demand */

@@ -15,6 +15,7 @@
 #include "bindings/nest.h"
 #include "bindings/remote.h"
 #include "bindings/report.h"
+#include "bindings/state.h"
 
 #include <string.h>
 
@@ -152,6 +153,7 @@ acl_program_turn(lua_State *L, acl_engine *e)
         acl_turn_failed(e);
         lua_error(L);
     }
+    acl_state_pace(L, e);
     if (e->unobserved > 0 && aco_now() >= e->unobserved_since + UNOBSERVED_DELAY)
         acl_report_unobserved(L, e);
     if (!program_goes_on(L, e)) return false;
