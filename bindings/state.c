@@ -85,6 +85,12 @@ acl_state_close(lua_State *L)
 enum { PACE_USUAL = 200, PACE_FEW = 300, PACE_LEAST = 400, FEW_KB = 1024, LEAST_KB = 512 };
 
 void
+acl_state_own(acl_engine *e)
+{
+    e->gc_pause = PACE_USUAL;
+}
+
+void
 acl_state_pace(lua_State *L, acl_engine *e)
 {
     if (e->gc_pause == 0) return;
@@ -107,6 +113,6 @@ acl_state_open_libs(lua_State *L)
     acl_embedded_preload(L);
     luaL_requiref(L, "asyncoro.core", luaopen_asyncoro_core, 0);
     lua_pop(L, 1);
-    acl_engine_find(L)->gc_pause = PACE_USUAL;
+    acl_state_own(acl_engine_find(L));
     return 0;
 }

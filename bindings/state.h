@@ -17,6 +17,9 @@ void acl_state_close(lua_State *L);
  * asyncoro.core; raises on failure. */
 int acl_state_open_libs(lua_State *L);
 
+/** The state of this engine is our own. */
+void acl_state_own(acl_engine *e);
+
 /** Between turns: let the collector of such a state run less often while there is little in it. [-]
  */
 void acl_state_pace(lua_State *L, acl_engine *e);
