@@ -113,6 +113,7 @@ small_get(acl_alloc *a, size_t size)
 
     if (ACO_UNLIKELY(b == NULL)) return fresh_get(a, size);
     *list = b->next;
+    __builtin_prefetch(b->next); /* the next one's link is read when it is wanted */
     return b;
 }
 
