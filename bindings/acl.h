@@ -8,10 +8,10 @@
  * the stack does not own.
  *
  * A handle is a full userdata, an acl_coro, which is the task record itself (its `slot` is the
- * index in engine->slots). It sits at the bottom of its thread's stack, so a live coro is never
- * collected; its user value is the body function (for the name) until more is known of it, then a
- * table (acl_extras). Its thread sits in the engine's table of threads and is used again by another
- * coro, unless Lua code has seen its value.
+ * index in engine->slots). It sits at the bottom of its thread's stack, and before its first turn
+ * in a nest (nest.h), so a live coro is never collected; its user value is the body function until
+ * more is known of it, then a table (acl_extras). Its thread sits in the engine's table of threads
+ * and is used again by another coro, unless Lua code has seen its value.
  */
 #ifndef ACL_H
 #define ACL_H
@@ -53,7 +53,7 @@ enum acl_coro_flag {
 
 typedef struct acl_coro {
     aco_task task;
-    lua_State *co;         /* its thread; NULL once it has ended */
+    lua_State *co;         /* its thread; NULL before its first turn and once it has ended */
     lua_State *waiter;     /* the thread that waits: co, or a generator inside it */
     uint32_t wait_serial;  /* counts its waits: names one of them for a reply */
     uint16_t flags;        /* enum acl_coro_flag */
@@ -86,6 +86,15 @@ struct acl_engine {
     uint32_t *free_slots, *free_tokens; /* stacks */
     uint32_t slot_count, slot_capacity, free_slot_count;
     uint32_t token_count, token_capacity, free_token_count;
+    struct acl_nest *nests; /* of coros that have not started (nest.h) */
+    uint32_t nest_count, nest_capacity;
+    uint32_t nest;      /* the one that is being filled */
+    uint32_t nest_free; /* number + 1 of an empty one, 0 for none */
+    uint32_t nest_free_count;
+    uint32_t nest_lost; /* number + 1 of one whose thread has gone, 0 for none */
+    int nests_ref;      /* number + 1 -> thread */
+    int gc_pause;       /* the collector's, as long as it is ours to choose; else 0 (state.c) */
+    int chain;          /* how many coros may still start in this resume (sched.c) */
     int threads_ref, meta_ref, values_ref; /* in the registry */
     int handles_ref;                       /* slot -> handle, weak, filled on demand */
     int unobserved_ref;                    /* handles of coros whose failure nobody has seen */
@@ -151,18 +160,30 @@ void acl_function_name(lua_State *L,
 void acl_warn(lua_State *L, const char *what,
               int err); /* report the error at idx, which nobody else can take */
 const char *acl_coro_status(const acl_coro *c); /* [-] "ready", "running" ... */
-int acl_coro_spawn(lua_State *L, acl_engine *e,
-                   int nargs); /* function and nargs args on top -> handle */
+int acl_coro_spawn(lua_State *L, acl_engine *e, int body,
+                   int nargs); /* function and nargs args on top, from index body -> handle */
 
 /* sched.c */
 void acl_run_turn(lua_State *L, acl_engine *e); /* run ready coros, a bounded number of them */
 void
 acl_turn_failed(acl_engine *e); /* it has raised, there is no memory: the next one goes on [-] */
-int acl_base(lua_State *L);     /* the function at the bottom of every coro */
+/* The function at the bottom of every coro, and its stack: the message handler, the engine, the
+ * handle, then the body with its arguments, or its results. */
+int acl_base(lua_State *L);
+enum acl_base_stack { ACL_BASE_HANDLER = 1, ACL_BASE_ENGINE, ACL_BASE_HANDLE, ACL_BASE_BODY };
 
 /* wait.c */
-acl_coro *acl_wait_check(lua_State *L, acl_engine *e,
-                         const char *what);           /* may this code wait? raises if not */
+acl_coro *acl_wait_look(lua_State *L, acl_engine *e, const char *what);
+static inline acl_coro * /* may this code wait? raises if not */
+acl_wait_check(lua_State *L, acl_engine *e, const char *what)
+{
+    acl_coro *c = e->current;
+
+    if (ACO_LIKELY(c != NULL && c->task.pending == 0 && L == e->running && e->frames == NULL &&
+                   lua_isyieldable(L)))
+        return c;
+    return acl_wait_look(L, e, what);
+}
 bool acl_can_wait(lua_State *L, const acl_engine *e); /* [-] */
 aco_time acl_opt_deadline(lua_State *L, int idx); /* seconds or nil at idx -> deadline; 0 gives 0 */
 int acl_park(lua_State *L, acl_engine *e, acl_coro *c, aco_time deadline, lua_KContext ctx,

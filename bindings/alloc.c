@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "bindings/alloc.h"
 
+#include "core/base/defs.h"
+
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,7 +44,7 @@ acl_alloc_new(size_t limit)
     acl_alloc *a = calloc(1, sizeof *a);
 
     if (a == NULL) return NULL;
-    a->limit = limit;
+    a->limit = limit > 0 ? limit : SIZE_MAX;
     a->slab_size = SLAB_FIRST;
     return a;
 }
@@ -93,24 +95,29 @@ slab_begin(acl_alloc *a)
     return true;
 }
 
-static void *
-small_get(acl_alloc *a, size_t size)
+static ACO_COLD void *
+fresh_get(acl_alloc *a, size_t size)
 {
-    size_t class = class_of(size);
-    block *b = a->free[class];
-
-    if (b != NULL) {
-        a->free[class] = b->next;
-        return b;
-    }
-    size = (class + 1) * BLOCK_UNIT;
+    size = (class_of(size) + 1) * BLOCK_UNIT;
     if ((size_t)(a->fresh_end - a->fresh) < size && !slab_begin(a)) return NULL;
     void *fresh = a->fresh;
     a->fresh += size;
     return fresh;
 }
 
-static void
+static inline void *
+small_get(acl_alloc *a, size_t size)
+{
+    block **list = &a->free[class_of(size)];
+    block *b = *list;
+
+    if (ACO_UNLIKELY(b == NULL)) return fresh_get(a, size);
+    *list = b->next;
+    __builtin_prefetch(b->next); /* the next one's link is read when it is wanted */
+    return b;
+}
+
+static inline void
 small_put(acl_alloc *a, void *ptr, size_t size)
 {
     block *b = ptr;
@@ -119,7 +126,7 @@ small_put(acl_alloc *a, void *ptr, size_t size)
     a->free[class_of(size)] = b;
 }
 
-static void
+static inline void
 give_back(acl_alloc *a, void *ptr, size_t size)
 {
     if (ptr == NULL) return;
@@ -145,17 +152,18 @@ resize(acl_alloc *a, void *ptr, size_t osize, size_t nsize)
     return moved;
 }
 
+/* Most calls are for a new small block, or give one back. */
 void *
 acl_alloc_function(void *ud, void *ptr, size_t osize, size_t nsize)
 {
     acl_alloc *a = ud;
 
-    if (ptr == NULL) osize = 0; /* then it tells what kind of object is made */
     if (nsize == 0) {
-        if (osize > 0) give_back(a, ptr, osize);
+        give_back(a, ptr, osize);
         return NULL;
     }
-    if (a->limit > 0 && nsize > osize && nsize - osize > a->limit - a->used) return NULL;
+    if (ptr == NULL) osize = 0; /* then it tells what kind of object is made */
+    if (ACO_UNLIKELY(nsize > osize && nsize - osize > a->limit - a->used)) return NULL;
     void *fit;
     if (osize == 0)
         fit = is_small(nsize) ? small_get(a, nsize) : malloc(nsize);

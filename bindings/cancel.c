@@ -140,9 +140,9 @@ acl_cancel_first_turn(lua_State *L, lua_State *co, acl_coro *c)
 {
     (void)L;
     (void)c;
-    lua_settop(co, 3); /* acl_base, the handle, the message handler */
+    lua_settop(co, ACL_BASE_BODY); /* acl_base itself, and what comes before the body */
     lua_pushcfunction(co, raise_first);
-    return 3;
+    return ACL_BASE_BODY;
 }
 
 bool
@@ -162,8 +162,8 @@ acl_cancel_unwound(lua_State *L, acl_coro *c)
     }
     c->flags &= (uint16_t) ~(ACL_ROOTED | ACL_SWAPPING);
     if (!swap) return false;
-    lua_settop(L, 2);
-    acl_swap_push(L, 1);
+    lua_settop(L, ACL_BASE_HANDLE);
+    acl_swap_push(L, ACL_BASE_HANDLE);
     return true;
 }
 

@@ -3,6 +3,7 @@
 #include "bindings/coro.h"
 #include "bindings/cancel.h"
 #include "bindings/engine.h"
+#include "bindings/nest.h"
 #include "bindings/reach.h"
 
 #include <string.h>
@@ -54,18 +55,22 @@ handle_find(lua_State *L, acl_coro *c)
     lua_Debug ar;
 
     if (!(c->flags & ACL_STARTED) || !lua_getstack(c->co, 0, &ar)) {
-        lua_pushvalue(c->co, 2);
+        lua_pushvalue(c->co, 1 + ACL_BASE_HANDLE);
         lua_xmove(c->co, L, 1);
         return;
     }
     lua_getstack(c->co, last_level(c->co), &ar);
-    lua_getlocal(c->co, &ar, 1);
+    lua_getlocal(c->co, &ar, ACL_BASE_HANDLE);
     lua_xmove(c->co, L, 1);
 }
 
 void
 acl_coro_push(lua_State *L, acl_engine *e, acl_coro *c)
 {
+    if (acl_nest_has(c)) {
+        acl_nest_push(L, e, c);
+        return;
+    }
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->handles_ref);
     if (lua_rawgeti(L, -1, (lua_Integer)c->task.slot + 1) == LUA_TUSERDATA &&
         lua_touserdata(L, -1) == c) {
@@ -203,6 +208,10 @@ coro_traceback(lua_State *L)
         if (lua_getfield(L, -1, "trace") != LUA_TSTRING) lua_pushliteral(L, "");
         return 1;
     }
+    if (c->co == NULL) {
+        lua_pushliteral(L, "stack traceback:");
+        return 1;
+    }
     lua_State *co = c == e->current ? e->running : c->waiter != NULL ? c->waiter : c->co;
     luaL_traceback(L, co, NULL, co == L ? 1 : 0);
     return 1;
@@ -267,12 +276,11 @@ static int
 acl_coros(lua_State *L)
 {
     acl_engine *e = acl_self(L);
+    struct acl_walk walk = {0};
     lua_Integer n = 0;
 
     lua_createtable(L, (int)(e->live < 1 << 20 ? e->live : 1 << 20), 0);
-    for (uint32_t slot = 0; slot < e->slot_count; slot++) {
-        acl_coro *c = acl_slot_coro(e, slot);
-        if (c == NULL) continue;
+    for (acl_coro *c; (c = acl_walk_next(e, &walk)) != NULL;) {
         acl_coro_push(L, e, c);
         lua_rawseti(L, -2, ++n);
     }

@@ -34,6 +34,9 @@ void acl_coro_ended(lua_State *L, acl_engine *e, acl_coro *c);
 /** End a coro that is not in the run queue, wherever it is; its clean-up cannot wait. */
 void acl_coro_abandon(lua_State *L, acl_engine *e, acl_coro *c);
 
+/** Empty the run queue; those in it that have not started end. */
+void acl_abandon_ready(lua_State *L, acl_engine *e);
+
 void acl_open_coro(lua_State *L, acl_engine *e);
 void acl_open_spawn(lua_State *L, acl_engine *e);
 void acl_open_wait(lua_State *L, acl_engine *e);

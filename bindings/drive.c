@@ -9,6 +9,7 @@
 #include "bindings/coroutine.h"
 #include "bindings/engine.h"
 #include "bindings/leash.h"
+#include "bindings/nest.h"
 #include "bindings/report.h"
 #include "bindings/run.h"
 #include "bindings/runtime.h"
@@ -412,14 +413,14 @@ sweep(lua_State *L)
 {
     asyncoro *rt = lua_touserdata(L, 1);
     acl_engine *e = rt->engine;
+    struct acl_walk walk = {0};
 
     if (!e->program.stopping) {
         acl_program_cancel(L, e);
         e->program.stop_deadline = aco_now() + e->loop.grace + CLOSE_MARGIN;
     }
-    for (uint32_t slot = 0; slot < e->slot_count; slot++) {
-        acl_coro *c = acl_slot_coro(e, slot);
-        if (c == NULL) continue;
+    for (acl_coro *c; (c = acl_walk_next(e, &walk)) != NULL;) {
+        if (c->co == NULL) acl_nest_leave(L, e, c); /* the hook needs its thread */
         if (!rt->closing_atexit || e->atexit_ref != 0) acl_terminate(e, c);
         lua_sethook(c->co, close_hook, LUA_MASKCOUNT, CLOSE_LOOK);
         if (c->waiter != NULL && c->waiter != c->co)

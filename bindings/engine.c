@@ -2,6 +2,7 @@
 /* engine.c -- the engine of a Lua state: made with asyncoro.core, ended with the state. */
 #include "bindings/engine.h"
 #include "bindings/leash.h"
+#include "bindings/nest.h"
 #include "bindings/reach.h"
 
 #include <lualib.h>
@@ -103,7 +104,8 @@ static lua_State *
 slot_thread(lua_State *L, acl_engine *e, uint32_t slot)
 {
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->threads_ref);
-    lua_State *co = lua_newthread(L);
+    lua_State *co = acl_nest_thread(L, e);
+    if (co == NULL) co = lua_newthread(L);
     lua_rawseti(L, -2, (lua_Integer)slot + 1);
     lua_pop(L, 1);
     if (lua_gethook(co) != NULL) lua_sethook(co, NULL, 0, 0); /* inherited from the creator */
@@ -164,12 +166,13 @@ coro_drop(acl_engine *e, acl_coro *c)
 void
 acl_engine_close(acl_engine *e)
 {
+    struct acl_walk walk = {0};
+
     acl_leash_stop(e); /* os.exit may close the state in the middle of a program */
     acl_reach_close(e);
-    for (uint32_t slot = 0; slot < e->slot_count; slot++) {
-        acl_coro *c = acl_slot_coro(e, slot);
-        if (c != NULL) coro_drop(e, c);
-    }
+    for (acl_coro *c; (c = acl_walk_next(e, &walk)) != NULL;)
+        coro_drop(e, c);
+    acl_nests_close(e);
     if (e->loop.inbox != NULL) aco_loop_fini(&e->loop);
     free(e->slots);
     free(e->free_slots);
@@ -240,6 +243,7 @@ acl_engine_open(lua_State *L, struct event_base *base)
     engine_loop(L, e, base);
     e->L = main_thread(L);
     e->threads_ref = ref_table(L, NULL);
+    e->nests_ref = ref_table(L, NULL);
     e->values_ref = ref_table(L, NULL);
     e->handles_ref = ref_table(L, "v");
     e->unobserved_ref = ref_table(L, NULL);

@@ -3,6 +3,7 @@
  * files of this module only. */
 #include "bindings/group.h"
 #include "bindings/cancel.h"
+#include "bindings/nest.h"
 
 #include <string.h>
 
@@ -50,9 +51,10 @@ set_traceback(lua_State *L)
 static int
 named_after(lua_State *L)
 {
-    acl_coro_check(L, 1);
+    acl_coro *c = acl_coro_check(L, 1);
     luaL_checktype(L, 2, LUA_TFUNCTION);
     lua_settop(L, 2);
+    if (acl_nest_has(c)) acl_nest_leave(L, acl_self(L), c); /* which looks for its body there */
     if (lua_getiuservalue(L, 1, 1) == LUA_TTABLE) {
         lua_pushvalue(L, 2);
         lua_setfield(L, -2, "fn");

@@ -12,8 +12,10 @@
 #include "bindings/engine.h"
 #include "bindings/isolate.h"
 #include "bindings/leash.h"
+#include "bindings/nest.h"
 #include "bindings/remote.h"
 #include "bindings/report.h"
+#include "bindings/state.h"
 
 #include <string.h>
 
@@ -39,7 +41,7 @@ static void
 program_begin_here(lua_State *L, acl_engine *e, int nargs)
 {
     memset(&e->program, 0, sizeof e->program);
-    acl_coro_spawn(L, e, nargs);
+    acl_coro_spawn(L, e, lua_gettop(L) - nargs, nargs);
     acl_coro *c = lua_touserdata(L, -1);
     c->flags |= ACL_MAIN;
 }
@@ -53,13 +55,13 @@ stop_deadline(const acl_engine *e)
 void
 acl_program_cancel(lua_State *L, acl_engine *e)
 {
+    struct acl_walk walk = {0};
+
     if (e->program.stopping) return;
     e->program.stopping = true;
     e->program.stop_deadline = stop_deadline(e);
-    for (uint32_t slot = 0; slot < e->slot_count; slot++) {
-        acl_coro *c = acl_slot_coro(e, slot);
-        if (c != NULL) acl_terminate(e, c);
-    }
+    for (acl_coro *c; (c = acl_walk_next(e, &walk)) != NULL;)
+        acl_terminate(e, c);
     acl_isolates_stop(L, e);
 }
 
@@ -71,7 +73,7 @@ program_atexit(lua_State *L, acl_engine *e)
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->atexit_ref);
     luaL_unref(L, LUA_REGISTRYINDEX, e->atexit_ref);
     e->atexit_ref = 0;
-    acl_coro_spawn(L, e, 0);
+    acl_coro_spawn(L, e, lua_gettop(L), 0);
     lua_pop(L, 1);
     e->program.stop_deadline = stop_deadline(e); /* when what is left has been cancelled before */
     return true;
@@ -151,6 +153,7 @@ acl_program_turn(lua_State *L, acl_engine *e)
         acl_turn_failed(e);
         lua_error(L);
     }
+    acl_state_pace(L, e);
     if (e->unobserved > 0 && aco_now() >= e->unobserved_since + UNOBSERVED_DELAY)
         acl_report_unobserved(L, e);
     if (!program_goes_on(L, e)) return false;
@@ -180,16 +183,15 @@ program_abandon(lua_State *L)
 {
     acl_engine *e = acl_self(L);
 
-    while (aco_loop_pop(&e->loop) != NULL)
-        continue;
+    acl_abandon_ready(L, e);
     while (e->live > 0) { /* handlers may spawn, but what they spawn never runs */
         for (uint32_t slot = 0; slot < e->slot_count; slot++) {
             acl_coro *c = acl_slot_coro(e, slot);
             if (c != NULL) acl_coro_abandon(L, e, c);
         }
+        acl_abandon_ready(L, e);
     }
-    while (aco_loop_pop(&e->loop) != NULL)
-        continue;
+    acl_abandon_ready(L, e);
     return 0;
 }
 
@@ -205,9 +207,9 @@ acl_program_abandon(lua_State *L, acl_engine *e)
 static void
 program_drop(lua_State *L, acl_engine *e)
 {
-    for (uint32_t slot = 0; slot < e->slot_count; slot++) {
-        acl_coro *c = acl_slot_coro(e, slot);
-        if (c == NULL) continue;
+    struct acl_walk walk = {0};
+
+    for (acl_coro *c; (c = acl_walk_next(e, &walk)) != NULL;) {
         acl_coro_push(L, e, c);
         acl_coro_name(L, -1);
         lua_pushfstring(L, "coro %s had not ended when its grace was over, and was dropped",

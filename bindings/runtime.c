@@ -250,6 +250,7 @@ open_state(lua_State *L)
     acl_embedded_preload(L);
     luaL_requiref(L, "asyncoro.core", luaopen_asyncoro_core, 0);
     acl_reach_of(L, NULL);
+    if (rt->own_state) acl_state_own(e);
     rt->L = e->L;
     rt->process = aco_process_ref(e->reach->process);
     rt->seat = aco_seat_take(rt->process, e->loop.inbox);

@@ -5,11 +5,9 @@
 #include "bindings/coro.h"
 #include "bindings/engine.h"
 #include "bindings/leash.h"
+#include "bindings/nest.h"
 
 #include <string.h>
-
-/* So many arguments fit into the stack of any idle thread, beside what the engine puts there. */
-enum { SPAWN_ARGS_FIT = LUA_MINSTACK - 8 };
 
 /* Make the handle; it is on top afterwards. */
 static acl_coro *
@@ -18,7 +16,10 @@ handle_new(lua_State *L, acl_engine *e, int body)
     acl_coro *c = lua_newuserdatauv(L, sizeof *c, 1);
 
     aco_task_init(&c->task, ++e->next_id);
-    memset((char *)c + sizeof c->task, 0, sizeof *c - sizeof c->task);
+    c->co = c->waiter = NULL;
+    c->wait_serial = 0;
+    c->flags = 0;
+    c->nvals = c->receive_index = 0;
     lua_pushvalue(L, lua_upvalueindex(ACL_UP_META));
     lua_setmetatable(L, -2);
     lua_pushvalue(L, body);
@@ -26,26 +27,36 @@ handle_new(lua_State *L, acl_engine *e, int body)
     return c;
 }
 
-int
-acl_coro_spawn(lua_State *L, acl_engine *e, int nargs)
+/* With many arguments: give it a thread now. */
+static ACO_COLD void
+spawn_in_thread(lua_State *L, acl_engine *e, acl_coro *c, int body, int nargs)
 {
-    int body = lua_gettop(L) - nargs;
     lua_State *co;
 
-    acl_coro *c = handle_new(L, e, body);
     c->task.slot = acl_slot_take(L, e, &co);
-    if (ACO_UNLIKELY(nargs > SPAWN_ARGS_FIT && !lua_checkstack(co, nargs + 8))) {
+    if (!lua_checkstack(co, nargs + ACL_BASE_BODY + 1)) {
         acl_slot_give(e, c->task.slot, co);
-        return luaL_error(L, "spawn: too many arguments");
+        luaL_error(L, "spawn: too many arguments");
     }
     lua_pushcfunction(co, acl_base);
+    lua_pushcfunction(co, acl_traceback);
+    lua_pushlightuserdata(co, e);
     lua_pushvalue(L, -1);
     lua_xmove(L, co, 1);
-    lua_pushcfunction(co, acl_traceback);
     lua_insert(L, body);
     lua_xmove(L, co, nargs + 1);
     c->co = co;
     e->slots[c->task.slot] = (uintptr_t)c;
+}
+
+int
+acl_coro_spawn(lua_State *L, acl_engine *e, int body, int nargs)
+{
+    acl_coro *c = handle_new(L, e, body);
+    if (ACO_LIKELY(nargs <= ACL_NEST_ARGS))
+        acl_nest_put(L, e, c, body, nargs);
+    else
+        spawn_in_thread(L, e, c, body, nargs);
     e->live++;
     aco_task_ready(&e->loop, &c->task);
     return 1;
@@ -146,11 +157,12 @@ acl_spawn(lua_State *L)
     acl_engine *e = acl_self(L);
     spawn_options options = {0};
 
-    if (ACO_LIKELY(lua_type(L, 1) == LUA_TFUNCTION)) return acl_coro_spawn(L, e, lua_gettop(L) - 1);
+    if (ACO_LIKELY(lua_type(L, 1) == LUA_TFUNCTION))
+        return acl_coro_spawn(L, e, 1, lua_gettop(L) - 1);
     if (lua_type(L, 1) != LUA_TTABLE) luaL_checktype(L, 1, LUA_TFUNCTION);
     luaL_checktype(L, 2, LUA_TFUNCTION);
     options_read(L, 1, &options);
-    acl_coro_spawn(L, e, lua_gettop(L) - 2);
+    acl_coro_spawn(L, e, 2, lua_gettop(L) - 2);
     options_apply(L, e, &options);
     return 1;
 }

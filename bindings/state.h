@@ -4,8 +4,7 @@
 #ifndef ACL_STATE_H
 #define ACL_STATE_H
 
-#include <lua.h>
-#include <stddef.h>
+#include "bindings/acl.h"
 
 /** A new state with our allocator, held to `memory_limit` bytes (0: no limit), its warnings off; no
  * libraries are open. NULL without memory. */
@@ -17,5 +16,12 @@ void acl_state_close(lua_State *L);
 /** Open the standard libraries, the Lua files that this program carries inside (when it does), and
  * asyncoro.core; raises on failure. */
 int acl_state_open_libs(lua_State *L);
+
+/** The state of this engine is our own. */
+void acl_state_own(acl_engine *e);
+
+/** Between turns: let the collector of such a state run less often while there is little in it. [-]
+ */
+void acl_state_pace(lua_State *L, acl_engine *e);
 
 #endif

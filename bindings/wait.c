@@ -125,19 +125,19 @@ wait_refuse(lua_State *L, const acl_engine *e, const char *what)
         what);
 }
 
+/* acl_wait_check, when it is not clear at once. */
 acl_coro *
-acl_wait_check(lua_State *L, acl_engine *e, const char *what)
+acl_wait_look(lua_State *L, acl_engine *e, const char *what)
 {
     acl_coro *c = e->current;
 
-    if (ACO_UNLIKELY(c == NULL)) {
+    if (c == NULL) {
         luaL_error(L, "%s: only a coro can wait: call it inside asyncoro.run(function() ... end)",
                    what);
         return NULL;
     }
-    if (ACO_UNLIKELY(c->task.pending)) acl_raise_pending(L, e, c);
-    if (ACO_UNLIKELY(L != e->running || !lua_isyieldable(L) ||
-                     (e->frames != NULL && !acl_can_wait(L, e))))
+    if (c->task.pending) acl_raise_pending(L, e, c);
+    if (L != e->running || !lua_isyieldable(L) || (e->frames != NULL && !acl_can_wait(L, e)))
         wait_refuse(L, e, what);
     return c;
 }
@@ -157,7 +157,7 @@ int
 acl_park(lua_State *L, acl_engine *e, acl_coro *c, aco_time deadline, lua_KContext ctx,
          lua_KFunction k)
 {
-    if (aco_wait_deadline(&e->loop, &c->task, deadline) != ACO_OK)
+    if (deadline != ACO_NEVER && aco_wait_deadline(&e->loop, &c->task, deadline) != ACO_OK)
         return luaL_error(L, "not enough memory");
     aco_wait_park(&e->loop, &c->task);
     c->waiter = L;

@@ -10,7 +10,7 @@ set(ACO_BINDING_SOURCES
     bindings/decode.c bindings/digest.c bindings/dispatch.c bindings/drain.c bindings/drive.c
     bindings/encode.c bindings/engine.c bindings/export.c bindings/file.c bindings/finish.c bindings/fork.c bindings/isolate.c bindings/job.c
     bindings/group.c bindings/leash.c bindings/lock.c bindings/message.c bindings/module.c bindings/names.c bindings/native.c
-    bindings/place.c bindings/process.c bindings/reach.c bindings/read.c bindings/resolve.c bindings/remote.c bindings/report.c bindings/run.c bindings/runtime.c
+    bindings/nest.c bindings/place.c bindings/process.c bindings/reach.c bindings/read.c bindings/resolve.c bindings/remote.c bindings/report.c bindings/run.c bindings/runtime.c
     bindings/sched.c bindings/send.c bindings/spawn.c bindings/state.c bindings/swap.c bindings/wait.c
     bindings/signals.c bindings/socket.c bindings/stream.c bindings/udp.c bindings/waitq.c bindings/watch.c bindings/write.c)
 if(ACO_LLHTTP)

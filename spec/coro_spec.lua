@@ -54,6 +54,83 @@ describe("spawn", function()
             while count < all do asyncoro.yield() end
         end)
     end)
+
+    it("starts coros in the order of their spawn, whatever their arguments, and some of them waiting", function()
+        run(function()
+            local order, wanted, coros = {}, {}, {}
+            for i = 1, 600 do
+                local arguments = {}
+                for k = 1, i % 7 == 0 and 120 or i % 13 do arguments[k] = i + k end
+                coros[i] = asyncoro.spawn(function(...)
+                    assert(asyncoro.current() == coros[i])
+                    order[#order + 1] = i
+                    if i % 11 == 0 then asyncoro.sleep(0) end
+                    if i % 17 == 0 then asyncoro.spawn(function() order[#order + 1] = -i end) end
+                    assert(asyncoro.current() == coros[i])
+                    return select("#", ...), (select(-1, i, ...))
+                end, table.unpack(arguments))
+                wanted[i] = { true, #arguments, i + #arguments }
+            end
+            assert.equal(601, #asyncoro.coros())
+            asyncoro.yield()
+            for i = 1, 600 do
+                assert.equal(i, order[i])
+                assert.same(wanted[i], { coros[i]:finish() })
+            end
+        end)
+    end)
+
+    it("gives each coro that asks a thread of its own", function()
+        run(function()
+            local threads, count = {}, 0
+            for _ = 1, 20 do
+                asyncoro.spawn(function()
+                    local thread = coroutine.running()
+                    assert(not threads[thread])
+                    threads[thread] = true
+                    count = count + 1
+                end)
+            end
+            asyncoro.yield()
+            assert.equal(20, count)
+        end)
+    end)
+
+    it("keeps no handle of a coro that has ended", function()
+        run(function()
+            local weak = setmetatable({}, { __mode = "k" })
+            for _ = 1, 50 do weak[asyncoro.spawn(function() end)] = true end
+            collectgarbage()
+            local count = 0
+            for coro in pairs(weak) do
+                assert.equal("ready", coro:status())
+                assert.equal("stack traceback:", coro:traceback())
+                count = count + 1
+            end
+            assert.equal(50, count)
+            asyncoro.yield()
+            collectgarbage()
+            collectgarbage()
+            assert.is_nil(next(weak))
+        end)
+    end)
+
+    it("lets new coros be terminated, swapped and written to before they start", function()
+        run(function()
+            local log, coros = {}, {}
+            for i = 1, 9 do
+                coros[i] = asyncoro.spawn(function() log[i] = asyncoro.receive(0) or "none" end)
+            end
+            coros[2]:terminate()
+            coros[4]:send("mail")
+            coros[6]:throw("thrown")
+            coros[8]:hot_swap(function() log[8] = "swapped" end)
+            assert.same({ false, "terminated" }, { coros[2]:finish() })
+            assert.same({ false, "thrown" }, { select(1, coros[6]:finish()), (select(2, coros[6]:finish())) })
+            assert.is_true(coros[9]:finish())
+            assert.same({ "none", nil, "none", "mail", "none", nil, "none", "none", "none" }, log)
+        end)
+    end)
 end)
 
 describe("a coro", function()

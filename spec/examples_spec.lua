@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- The examples, each as the host runs it and as stock Lua with the module runs it, with what they print checked.
+-- The examples, each as the host runs it, as stock Lua with the module runs it, and as a C program runs it in itself,
+-- with what they print checked.
 local program = require "spec.program"
 
 local EXAMPLES <const> = "scripts/examples/"
@@ -10,7 +11,17 @@ local forms <const> = {
         program = "lua5.4",
         env = { LUA_PATH = "lua/?.lua;lua/?/init.lua;;", LUA_CPATH = program.module_path },
     },
+    ["a C program"] = {},
 }
+
+-- Builds the C program of the third form.
+local function build(folder)
+    local lib <const> = program.quote(program.library)
+    local out <const> = program.capture(("cc -std=c11 -Wall -Wextra -Werror -Ibindings spec/embed/run.c -L%s -lasyncoro "
+        .. "-Wl,-rpath,$(realpath %s) -o %s/run 2>&1"):format(lib, lib, folder))
+    assert.equal("", out)
+    return folder .. "/run"
+end
 
 -- The lines an example prints; it must end well and say nothing on stderr.
 local function run(form, name, args, stdin)
@@ -59,6 +70,15 @@ end
 
 for form_name, form in pairs(forms) do
     describe("examples with " .. form_name, function()
+        if form_name == "a C program" then
+            local folder
+            setup(function()
+                folder = program.folder()
+                form.program = build(folder)
+            end)
+            teardown(function() program.remove(folder) end)
+        end
+
         it("tut_coros", function()
             assert.is_true(check_coros(form, "20", "0.2") < 2)
         end)
@@ -89,8 +109,9 @@ for form_name, form in pairs(forms) do
         end)
 
         it("hotswap", function()
-            local lines <const> = run(form, "hotswap", { "0.003" }, "server\n" .. ("\n"):rep(20) .. "client\nserver\n"
-                .. ("\n"):rep(200) .. "nonsense\n")
+            local file <const> = form_name == "a C program" and EXAMPLES .. "hotswap_funcs.lua" or nil -- has no `arg`
+            local input <const> = "server\n" .. ("\n"):rep(20) .. "client\nserver\n" .. ("\n"):rep(200) .. "nonsense\n"
+            local lines <const> = run(form, "hotswap", { "0.003", file }, input)
             local text <const> = table.concat(lines, "\n")
             assert.matches("new function: server_proc2, 1", text)
             assert.matches("replacing with function: server_proc2, 1", text)

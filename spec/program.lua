@@ -17,6 +17,9 @@ program.lua = os.getenv("ASYNCORO_LUA") or "lua5.4"
 --- Where stock Lua finds the module under test, for its LUA_CPATH.
 program.module_path = BUILD .. "/lib/?.so;;"
 
+--- The folder with the library for C programs.
+program.library = BUILD .. "/lib"
+
 function program.quote(word)
     return "'" .. word:gsub("'", "'\\''") .. "'"
 end

@@ -222,7 +222,7 @@ loop_set_timer(aco_loop *loop, aco_time left)
 }
 
 static aco_time
-loop_deadline(const aco_loop *loop, aco_time deadline)
+loop_deadline(aco_loop *loop, aco_time deadline)
 {
     aco_time next = aco_timers_next(&loop->timers);
 
@@ -234,16 +234,21 @@ loop_block(aco_loop *loop, aco_time deadline)
 {
     deadline = loop_deadline(loop, deadline);
     if (deadline != ACO_NEVER) {
-        if (deadline <= aco_now()) {
+        aco_time left = deadline - aco_now();
+        if (left <= 0) {
             event_base_loop(loop->base, EVLOOP_NONBLOCK);
             return;
         }
-        loop_set_clock(loop, deadline);
+        if (loop->own_base)
+            loop_set_clock(loop, deadline);
+        else
+            loop_set_timer(loop, left);
     }
     if (aco_inbox_sleep(loop->inbox)) {
         event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY);
         aco_inbox_awake(loop->inbox);
     }
+    if (!loop->own_base) event_del(loop->timer_event);
 }
 
 void

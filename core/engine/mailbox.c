@@ -300,6 +300,7 @@ aco_mailbox_pop(aco_loop *loop, aco_mailbox *mb, aco_entry *entry)
 {
     waiter *woken = NULL;
 
+    if (!mb->shared && mb->count == 0 && aco_list_empty(&mb->space)) return false;
     mailbox_lock(mb);
     bool found = mb->count > 0;
     if (found) {

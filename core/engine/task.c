@@ -18,9 +18,21 @@ static const char *const wait_texts[ACO_WAIT_KINDS] = {
 void
 aco_task_init(aco_task *task, uint64_t id)
 {
-    *task = (aco_task){.id = id, .state = ACO_NEW, .timer.kind = ACO_TIMER_WAIT};
+    task->next = NULL; /* one by one: compilers make a string instruction of an assignment, which
+                          takes longer than all the rest of a spawn's own work */
+    task->clause.link = (aco_link){NULL, NULL};
     task->clause.task = task;
+    task->clause.index = 0;
     aco_list_init(&task->enders);
+    task->mailbox = NULL;
+    task->scope = NULL;
+    task->id = id;
+    task->timer = (aco_timer){.place = 0, .kind = ACO_TIMER_WAIT};
+    task->slot = 0;
+    task->state = ACO_NEW;
+    task->flags = task->pending = task->what = 0;
+    task->wake_err = 0;
+    task->wake_index = 0;
 }
 
 void

@@ -118,6 +118,14 @@ size_t aco_waitq_wake_all(aco_loop *loop, aco_waitq *queue, int err);
 /** The task has ended: wakes those who wait for it. */
 void aco_task_done(aco_loop *loop, aco_task *task);
 
+/** The same for one for whose end nobody waits. */
+static inline void
+aco_task_leave(aco_task *task)
+{
+    assert(aco_list_empty(&task->enders));
+    task->state = ACO_DONE;
+}
+
 /** "receive", "sleep" ...: for reports. */
 const char *aco_wait_text(const aco_task *task);
 

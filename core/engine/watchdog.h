@@ -62,6 +62,14 @@ aco_watchdog_end(aco_watchdog *dog)
     aco_watchdog_begin(dog);
 }
 
+/* A turn ends and the next begins. */
+static inline void
+aco_watchdog_next(aco_watchdog *dog)
+{
+    uint64_t turn = atomic_load_explicit(&dog->turn, memory_order_relaxed);
+    atomic_store_explicit(&dog->turn, turn + 2, memory_order_relaxed);
+}
+
 /** The deadline of this turn. */
 void aco_watchdog_deadline(aco_watchdog *dog, aco_time deadline);
 

@@ -16,13 +16,13 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Long enough for what is well; and every so-maniest allocation fails. */
+/* Long enough for what is well; and every so-maniest allocation of the scenario fails. */
 #if defined(__SANITIZE_THREAD__)
 #define WAIT "0.2"
 enum { STEP = 41 };
 #else
 #define WAIT "0.01"
-enum { STEP = 5 };
+enum { STEP = 1 };
 #endif
 
 static const char load_all[] =
