@@ -35,6 +35,12 @@ return {
         targets = { { peer = "ceiling", ratio = 1.2 } },
     },
     {
+        name = "w7", title = "TCP echo: 100 connections, 64 bytes, one outstanding each", low = true, served = true,
+        unit = "us of the server's CPU per round trip", n = 500000, quick = 100000,
+        peers = { "ceiling", "go", "luv", "cqueues", "copas", "node" }, notes = { "round trips/s" },
+        targets = { { peer = "ceiling", ratio = 1.15 }, { peer = "luv", ratio = 1 }, { peer = "node", ratio = 1 } },
+    },
+    {
         name = "turn", title = "sleep(0) beside the raw lua_resume/lua_yield pair, 100 coros",
         unit = "ns per turn", low = true, n = 5000000, quick = 1000000, peers = { "ceiling" },
         targets = { { peer = "ceiling", ratio = 1.5 } },

@@ -18,6 +18,7 @@ local commands <const> = {
     cqueues = WORD:format("cqueues"),
     luv = WORD:format("luv"),
     copas = WORD:format("copas"),
+    node = "node",
 }
 
 --- What tells that a peer is there, besides the pure-Lua one, which always is.
@@ -27,6 +28,7 @@ local probes <const> = {
     erlang = "test -f " .. build .. "/bench/bench.beam && command -v erl",
     cqueues = "lua5.4 -e 'require \"cqueues\"'",
     luv = "lua5.4 -e 'require \"luv\"'",
+    node = "command -v node",
     copas = "lua5.4 -e 'package.path = \"/usr/share/lua/5.2/?.lua;\" .. package.path; require \"copas\"'",
 }
 
@@ -100,7 +102,21 @@ local function installed_peers(wanted)
     return peers
 end
 
+--- Echo servers, which the load client starts: by the peers' names.
+local servers <const> = {
+    ceiling = build .. "/bench/echo",
+    go = "GOMAXPROCS=1 " .. build .. "/bench/echo_go",
+    luv = "lua5.4 " .. here .. "/peers/echo_luv.lua",
+    cqueues = "lua5.4 " .. here .. "/peers/echo_cqueues.lua",
+    copas = "lua5.4 " .. here .. "/peers/echo_copas.lua",
+    node = "node " .. here .. "/peers/echo.js",
+}
+
 local function command_of(who, workload, n)
+    if workload.served then
+        local server <const> = servers[who] or ("%s/bin/asyncoro %s/asyncoro/%s.lua"):format(build, here, workload.name)
+        return ("%s/bench/load %d env %s"):format(build, n, server)
+    end
     if who == US then
         return ("%s/bin/asyncoro %s/asyncoro/%s.lua %d"):format(build, here, workload.name, n)
     end

@@ -37,4 +37,4 @@ end
 asyncoro.run(function(name)
     io.write("communicate sha1sum: ", by_communicate(name))
     io.write("     feeder sha1sum: ", by_feeder(name))
-end, arg[1] or arg[0])
+end, (...) or asyncoro.program)

@@ -12,9 +12,9 @@ loop:wrap(function()
         client:setmode("b", "bn")
         loop:wrap(function()
             while true do
-                local data <const> = client:recv(-65536)
+                local data <const> = client:read(-65536)
                 if not data then break end
-                client:send(data, 1, #data)
+                client:write(data)
             end
             client:close()
         end)
