@@ -20,7 +20,7 @@ enum { UP_THREAD = ACL_UPVALUES + 1, WRAP_UPVALUES = UP_THREAD };
 
 /* Keys in the registry: our functions, and those that they replace; the `require` that ours
  * replaces. */
-static const char patches_key = 0, originals_key = 0, require_key = 0;
+static const char patches_key = 0, originals_key = 0;
 
 static int co_resume(lua_State *L);
 static int wrap_call(lua_State *L);
@@ -392,25 +392,30 @@ fields_copy(lua_State *L, int source, int target)
     }
 }
 
-/* Our `require`, from the Lua file of that name, in place of Lua's own; one of the user's stays, as
- * all does where no Lua file can be loaded. */
+/* Globals that our Lua files of the same names stand in for; the address of each is the key of
+ * Lua's own in the registry. */
+static const char *const stand_ins[] = {"require", "load"};
+enum { STAND_INS = sizeof stand_ins / sizeof *stand_ins };
+
+/* A function of the user's stays, as all does where no Lua file can be loaded. */
 static void
-require_on(lua_State *L)
+global_on(lua_State *L, const char *const *name)
 {
     lua_pushnil(L);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &require_key);
-    if (lua_getglobal(L, "require") != LUA_TFUNCTION || !lua_iscfunction(L, -1)) return;
+    lua_rawsetp(L, LUA_REGISTRYINDEX, name);
+    if (lua_getglobal(L, *name) != LUA_TFUNCTION || !lua_iscfunction(L, -1)) return;
     lua_pushvalue(L, -1);
-    lua_pushliteral(L, "asyncoro.require");
+    lua_getglobal(L, "require");
+    lua_pushfstring(L, "asyncoro.%s", *name);
     if (lua_pcall(L, 1, 1, 0) != LUA_OK) return;
-    lua_setglobal(L, "require");
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &require_key);
+    lua_setglobal(L, *name);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, name);
 }
 
 static void
-require_off(lua_State *L)
+global_off(lua_State *L, const char *const *name)
 {
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &require_key) != LUA_TNIL) lua_setglobal(L, "require");
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, name) != LUA_TNIL) lua_setglobal(L, *name);
 }
 
 void
@@ -432,11 +437,10 @@ acl_coroutine_patch(lua_State *L, acl_engine *e, bool on)
         if (lua_istable(L, -1)) fields_copy(L, library + 1, library);
     }
     lua_settop(L, top);
-    if (on)
-        require_on(L);
-    else
-        require_off(L);
-    lua_settop(L, top);
+    for (int i = STAND_INS - 1; i >= 0; i--) { /* the others need Lua's own `require` */
+        (on ? global_on : global_off)(L, &stand_ins[i]);
+        lua_settop(L, top);
+    }
 }
 
 void

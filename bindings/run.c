@@ -341,7 +341,7 @@ embedder's state) an engine is started, the function is its first coro, and run 
 program is over: when no coro is left that is not a daemon.
 @function run
 @tparam[opt] table options `leash`: false, or `{stall = seconds}` (see the page on the leash);
-`patch`: false leaves the `coroutine` table and `require` alone
+`patch`: false leaves the `coroutine` table, `require` and `load` alone
 @tparam function fn
 @param ... its arguments
 @return what fn returned

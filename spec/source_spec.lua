@@ -3,6 +3,7 @@
 local asyncoro = require "asyncoro"
 local core = require "asyncoro.core"
 local source = require "asyncoro.source"
+local run = require("spec.helper").run
 local wire = require "spec.wire"
 
 local travel = wire.travel
@@ -123,6 +124,23 @@ describe("functions", function()
         local text = "return function() return 10 end"
         source.keep("=kept_spec", text)
         assert.equal(10, travel(load(text, "=kept_spec")())())
+    end)
+
+    it("come from load with a name, inside a program", function()
+        run(function()
+            local function answer(...) return travel(assert(load(...))()) end
+            assert.equal(11, answer("return function() return 11 end", "=named")())
+            assert.equal(12, answer("return function() return 12 end", "@no/such/file.lua", "t", _G)())
+            local pieces <const> = { "return function() ", "return 13 ", "end" }
+            assert.equal(13, answer(function() return table.remove(pieces, 1) end, "=pieces")())
+            for i = 1, 2000 do load("return " .. i, "=many" .. i) end
+            assert.equal(2000, travel(load("return 2000", "=many2000"))())
+            assert.is_nil((load("return", "=many", "b")))
+            local env <const> = {}
+            load("x = 1", "=env", "t", env)()
+            assert.equal(1, env.x)
+        end)
+        assert.matches("source of %S+ is not known", refused(load("return 1", "=outside")))
     end)
 
     it("are known by name when they are a module's", function()

@@ -8,6 +8,7 @@ local core <const> = require "asyncoro.core"
 local edit <const> = require "asyncoro.edit"
 local source <const> = require "asyncoro.source"
 
+local load <const> = load -- Lua's own: what is run is kept here
 local repl <const> = {}
 
 local CHUNK <const> = "=stdin"

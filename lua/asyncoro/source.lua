@@ -7,6 +7,8 @@ local core <const> = require "asyncoro.core"
 local lexer <const> = require "asyncoro.lexer"
 local prototype <const> = require "asyncoro.prototype"
 
+local load <const> = load -- Lua's own: what is only tried is not kept
+
 local source <const> = {}
 
 -- Texts of chunks that have no file: at most so many of one name, the newest first.
@@ -21,6 +23,12 @@ function source.keep(chunkname, text)
     kept[chunkname] = list
     table.insert(list, 1, text)
     list[KEPT + 1] = nil
+end
+
+--- Keep it no longer.
+-- @tparam string chunkname
+function source.forget(chunkname)
+    kept[chunkname] = nil
 end
 
 -- Functions in a text ----------------------------------------------------------------------------
