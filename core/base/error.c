@@ -64,6 +64,7 @@ aco_err_from_errno(int errnum)
     case EISDIR:
     case ENOTDIR:
     case EADDRNOTAVAIL:
+    case EBADF:
         return ACO_EINVALID;
     case EHOSTUNREACH:
     case ENETUNREACH:

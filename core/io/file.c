@@ -30,7 +30,8 @@ typedef struct aco_file {
     file_job *job; /* a reference; NULL: none is under way, or has been taken note of */
     aco_buf out;   /* gathered */
     aco_buf spare; /* memory for more of it, between two writes */
-    bool direct;   /* a read of what is in memory may be tried */
+    bool writable;
+    bool direct; /* a read of what is in memory may be tried */
 } aco_file;
 
 static void
@@ -224,6 +225,10 @@ file_write(aco_stream *s, const struct iovec *pieces, int count, size_t *put, ac
     aco_file *f = s->state;
     int err = ACO_OK;
 
+    if (!f->writable) { /* said now, not when what was gathered is written */
+        errno = EBADF;
+        return aco_stream_errno(s);
+    }
     if (f->job != NULL && !f->job->writing && !f->job->job.done) {
         *wait = &f->job->job.waiters;
         return ACO_EBUSY;
@@ -368,6 +373,7 @@ aco_file_open(aco_stream *s, aco_loop *loop, aco_pool *pool, int fd)
         return ACO_ENOMEM;
     }
     *f = (aco_file){.fd = fd, .pool = pool, .direct = true};
+    f->writable = (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY;
     atomic_init(&f->refs, 1);
     pthread_mutex_init(&f->lock, NULL);
     aco_stream_init(s, loop, fd, &file_transport, f);

@@ -53,6 +53,8 @@ plain_read(aco_stream *s, void *data, size_t size, size_t *got, aco_waitq **wait
         s->drained = *got < size;
         return ACO_OK;
     }
+    if (n == 0 && s->fifo && aco_watch_test(s->fd, false) == ACO_ETIMEOUT)
+        return aco_stream_await(&s->reader, wait);
     if (n == 0) return ACO_EEOF;
     if (errno == EAGAIN) return aco_stream_await(&s->reader, wait);
     if (errno == EIO && !s->socket) return ACO_EEOF; /* a terminal whose other side is gone */
@@ -149,6 +151,7 @@ aco_stream_open(aco_stream *s, aco_loop *loop, int fd)
         return aco_stream_errno(s);
     }
     s->socket = S_ISSOCK(about.st_mode);
+    s->fifo = S_ISFIFO(about.st_mode);
     return ACO_OK;
 }
 

@@ -50,6 +50,7 @@ struct aco_stream {
     bool shared; /* other programs have the descriptor too: it stays blocking, and is asked first */
     bool stdio;  /* what C's stdout holds goes before */
     bool socket; /* the descriptor is a socket */
+    bool fifo;   /* it is a pipe, perhaps a named one that nobody writes to yet */
     bool drained;          /* the last read gave less than it might have */
     bool ended;            /* the end has been seen */
     bool shut;             /* nothing may be written any more */

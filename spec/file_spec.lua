@@ -1,0 +1,307 @@
+-- SPDX-License-Identifier: MIT
+local asyncoro = require "asyncoro"
+local helper = require "spec.helper"
+local run = helper.run
+local file = asyncoro.file
+
+-- Run fn(folder) as a program, with a folder of its own that is removed afterwards.
+local function within(fn)
+    run(function()
+        local folder <const> = assert(file.temporary_dir())
+        local _ <close> = setmetatable({}, { __close = function()
+            for _, name in ipairs(assert(file.list(folder))) do assert(file.remove(folder .. "/" .. name)) end
+            assert(file.remove(folder))
+        end })
+        fn(folder)
+    end)
+end
+
+local function root() return io.popen("id -u"):read "n" == 0 end
+
+describe("files", function()
+    it("are read and written whole", function()
+        within(function(folder)
+            local name <const> = folder .. "/a"
+            assert.equal(11, file.write(name, "hello\nworld"))
+            assert.equal("hello\nworld", file.read(name))
+            assert.equal(1, file.write(name, "!", { append = true }))
+            assert.equal("hello\nworld!", file.read(name))
+            assert.equal("toolarge", select(3, file.read(name, 5)))
+            assert.equal(3, file.write(name, "new", { atomic = true }))
+            assert.equal("new", file.read(name))
+            assert.same({ "a" }, file.list(folder))
+            assert.equal(0, file.write(name, ""))
+            assert.equal("", file.read(name))
+        end)
+    end)
+
+    it("are opened in the modes of io.open", function()
+        within(function(folder)
+            local name <const> = folder .. "/a"
+            assert.equal("notfound", select(3, file.open(name)))
+            assert.equal("notfound", select(3, file.open(name, "r+")))
+            local stream = file.open(name, "x")
+            stream:write "abc"
+            assert.is_true(stream:close())
+            assert.equal("exists", select(3, file.open(name, "x")))
+            stream = file.open(name, "a+")
+            assert.equal("abc", stream:read_all())
+            stream:write "def"
+            stream:seek "set"
+            assert.equal("abcdef", stream:read_all())
+            stream:close()
+            stream = file.open(name, "r+b")
+            stream:write "AB"
+            assert.equal("cdef", stream:read(100))
+            stream:close()
+            assert.equal("ABcdef", file.read(name))
+            stream = file.open(name)
+            assert.equal("invalid", select(3, stream:write "x"))
+            stream:close()
+            stream = file.open(name, "w")
+            assert.equal("invalid", select(3, stream:read()))
+            stream:close()
+            file.write(name, "ABcdef")
+            file.open(name, "w"):close()
+            assert.equal("", file.read(name))
+            for _, mode in ipairs { "", "z", "r++", "rw", "+" } do
+                assert.error_matches(function() file.open(name, mode) end, "is no mode")
+            end
+        end)
+    end)
+
+    it("mix reads, writes and seeks", function()
+        within(function(folder)
+            local stream <close> = file.open(folder .. "/a", "w+")
+            stream:write("0123456789\n", "second line\n")
+            assert.equal(0, stream:seek "set")
+            assert.equal("0123456789", stream:read_line())
+            assert.equal(11, stream:seek())
+            stream:write "SECOND"
+            assert.equal(17, stream:seek())
+            assert.equal(" line", stream:read_line())
+            assert.is_nil((stream:read(1)))
+            assert.equal(5, stream:seek("set", 5))
+            assert.equal("5", stream:read(1))
+            assert.equal(23, stream:seek "end")
+            assert.equal(20, stream:seek("end", -3))
+            assert.equal("ne\n", stream:read_all())
+            assert.same({ nil, "invalid" }, { stream:seek("set", -1), select(3, stream:seek("set", -1)) })
+            assert.equal("unsupported", select(3, asyncoro.socket.pair():seek()))
+        end)
+    end)
+
+    it("give lines", function()
+        within(function(folder)
+            local name <const> = folder .. "/a"
+            file.write(name, "one\ntwo\r\n\nlast")
+            local lines <const> = {}
+            for line in file.lines(name) do lines[#lines + 1] = line end
+            assert.same({ "one", "two", "", "last" }, lines)
+            local whole = ""
+            for line in file.lines(name, "L") do whole = whole .. line end
+            assert.equal("one\ntwo\r\n\nlast", whole)
+            assert.error_matches(function() file.lines(folder .. "/none") end, "No such file")
+        end)
+    end)
+
+    it("hold much, written in little pieces", function()
+        within(function(folder)
+            local name <const> = folder .. "/a"
+            local stream = file.open(name, "w")
+            for i = 1, 100000 do stream:write("line ", i, "\n") end
+            assert.is_true(stream:flush())
+            stream:close()
+            local n = 0
+            for line in file.lines(name) do
+                n = n + 1
+                if line ~= "line " .. n then error("line " .. n .. " is " .. line) end
+            end
+            assert.equal(100000, n)
+            local sum <const> = asyncoro.process.run({ "wc", "-l", name })
+            assert.equal(100000, tonumber(sum:match "%d+"))
+        end)
+    end)
+
+    it("are written to the end when nobody closes them", function()
+        within(function(folder)
+            local name <const> = folder .. "/a"
+            local function write()
+                local stream <const> = file.open(name, "w")
+                stream:write(("x"):rep(300000))
+                stream:write "end"
+            end
+            write()
+            collectgarbage()
+            collectgarbage()
+            assert.equal(300003, file.stat(name).size)
+        end)
+    end)
+
+    it("tell that the disk is full", function()
+        within(function()
+            assert.same({ nil, "write /dev/full: No space left on device", "nospace" },
+                { file.write("/dev/full", "x") })
+            local stream <const> = file.open("/dev/full", "w")
+            local done, _, code = stream:write(("x"):rep(1 << 20))
+            assert.same({ nil, "nospace" }, { done, code })
+            stream:close()
+        end)
+    end)
+
+    if root() then
+        it("keep what a full disk could not take", function()
+            within(function(folder)
+                local disk <const> = folder .. "/disk"
+                file.mkdir(disk)
+                assert(select(3, asyncoro.process.run { "mount", "-t", "tmpfs", "-o", "size=1m", "none", disk }))
+                local _ <close> = setmetatable({}, { __close = function()
+                    asyncoro.process.run { "umount", disk }
+                end })
+                file.write(disk .. "/ballast", ("b"):rep(700 * 1024))
+                local stream <const> = file.open(disk .. "/a", "w")
+                local text <const> = ("0123456789abcdef"):rep(32768) -- 512 KiB
+                local sent, message, code, part = stream:write(text)
+                if sent then sent, message, code = stream:flush() else assert(part < #text) end
+                assert.same({ nil, "nospace" }, { sent, code })
+                assert.matches("No space left", message)
+                file.remove(disk .. "/ballast")
+                assert.is_true(stream:flush())
+                stream:write(text:sub((part or #text) + 1))
+                assert.is_true(stream:close())
+                assert.is_true(file.read(disk .. "/a") == text)
+            end)
+        end)
+    end
+
+    it("are one reader's and one writer's", function()
+        within(function(folder)
+            local stream <close> = file.open(folder .. "/a", "w+")
+            stream:write "x"
+            local first <const> = asyncoro.spawn(function() return stream:flush() end)
+            local second <const> = asyncoro.spawn(function() return select(3, stream:flush()) end)
+            assert.same({ true, true }, { first:finish() })
+            local _, word = second:finish()
+            assert.is_true(word == nil or word == "busy")
+        end)
+    end)
+
+    it("let go of a coro that is terminated", function()
+        within(function(folder)
+            local name <const> = folder .. "/a"
+            file.write(name, ("x"):rep(1 << 20))
+            for _ = 1, 20 do
+                local coro <const> = asyncoro.spawn(function()
+                    local stream <close> = file.open(name)
+                    while stream:read() do asyncoro.sleep(0) end
+                end)
+                asyncoro.yield()
+                coro:terminate()
+                coro:finish()
+            end
+        end)
+    end)
+
+    it("are many at once", function()
+        local before <const> = helper.open_fds()
+        within(function(folder)
+            asyncoro.group(function(group)
+                for i = 1, 300 do
+                    group:spawn(function()
+                        local name <const> = ("%s/%d"):format(folder, i)
+                        assert(file.write(name, tostring(i)))
+                        assert.equal(tostring(i), file.read(name))
+                    end)
+                end
+            end)
+            assert.equal(300, #file.list(folder))
+        end)
+        collectgarbage()
+        collectgarbage()
+        assert.is_true(helper.open_fds() <= before)
+    end)
+end)
+
+describe("paths", function()
+    it("are looked at, renamed, removed, linked", function()
+        within(function(folder)
+            local a <const>, b <const> = folder .. "/a", folder .. "/b"
+            file.write(a, "1234")
+            local about <const> = file.stat(a)
+            assert.same({ "file", 4, 1 }, { about.type, about.size, about.links })
+            assert.is_true(math.abs(about.modified - asyncoro.time()) < 100)
+            assert.is_true(file.chmod(a, 384))
+            assert.equal(384, file.stat(a).mode)
+            assert.is_true(file.symlink("a", b))
+            assert.same({ "file", "link" }, { file.stat(b).type, file.lstat(b).type })
+            assert.equal(file.realpath(a), file.realpath(b))
+            assert.is_true(file.rename(b, folder .. "/c"))
+            assert.same({ "a", "c" }, file.list(folder))
+            assert.same({ "file", false, "directory", "device" },
+                { file.exists(a), file.exists(b), file.exists(folder), file.exists "/dev/null" })
+            assert.is_true(file.remove(folder .. "/c"))
+            assert.is_true(file.mkdir(b))
+            assert.equal("exists", select(3, file.mkdir(b)))
+        end)
+    end)
+
+    it("are copied, also of files that seem empty, never onto themselves", function()
+        within(function(folder)
+            local a <const>, b <const> = folder .. "/a", folder .. "/b"
+            file.write(a, ("x"):rep(3 << 20))
+            assert.equal(3 << 20, file.copy(a, b))
+            assert.is_true(file.read(a) == file.read(b))
+            assert.equal("exists", select(3, file.copy(a, a)))
+            assert.equal(3 << 20, file.stat(a).size)
+            assert.is_true(file.copy("/proc/self/status", b) > 0)
+            assert.matches("^Name:", file.read(b))
+            assert.equal("invalid", select(3, file.copy(folder, b)))
+        end)
+    end)
+
+    it("that are wrong are said by name", function()
+        within(function(folder)
+            local none <const> = folder .. "/none"
+            for name, fn in pairs { stat = file.stat, remove = file.remove, list = file.list, open = file.open } do
+                assert.same({ nil, ("%s %s: No such file or directory"):format(name, none), "notfound" }, { fn(none) })
+            end
+            assert.equal("invalid", select(3, file.read(folder)))
+            assert.equal("invalid", select(3, file.open(folder, "w")))
+            assert.equal("invalid", select(3, file.list "/dev/null"))
+            assert.equal("toolarge", select(3, file.open(folder .. "/" .. ("x"):rep(300), "w")))
+            assert.error_matches(function() file.open "a\0b" end, "zero byte")
+            assert.error_matches(function() file.stat() end, "string expected")
+            assert.error_matches(function() file.write(none, {}) end, "a string expected")
+            assert.error_matches(function() file.write(none, "", { atomic = true, append = true }) end, "exclude")
+        end)
+    end)
+
+    it("of temporary files are nobody else's", function()
+        within(function(folder)
+            local stream <close>, name <const> = file.temporary(folder)
+            stream:write "secret"
+            stream:flush()
+            assert.equal("secret", file.read(name))
+            assert.equal(384, file.stat(name).mode)
+            local _ <close>, other <const> = file.temporary(folder)
+            assert.not_equal(name, other)
+        end)
+    end)
+end)
+
+describe("an engine", function()
+    it("goes on while files are waited for", function()
+        within(function(folder)
+            local fifo <const> = folder .. "/fifo"
+            asyncoro.process.run { "mkfifo", fifo }
+            local reader <const> = file.open(fifo)
+            local got <const> = asyncoro.spawn(function() return reader:read_line() end)
+            asyncoro.sleep(0.001)
+            local writer <const> = file.open(fifo, "w")
+            writer:write "through\n"
+            assert.same({ true, "through" }, { got:finish() })
+            writer:close()
+            reader:close()
+        end)
+    end)
+end)
