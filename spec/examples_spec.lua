@@ -118,6 +118,13 @@ for form_name, form in pairs(forms) do
             assert.matches("%* coro server_proc2#%d+ received: ", text)
         end)
 
+        it("files", function()
+            local lines <const> = run(form, "files", { "docs" })
+            local total = 0
+            for _, line in ipairs(lines) do total = total + tonumber(line:match "%d+") end
+            assert.equal(tonumber(program.capture("cat docs/*.md | wc -l"):match "%d+"), total)
+        end)
+
         it("pipe_csum", function()
             local sum <const> = program.capture("sha1sum <README.md"):match "%x+"
             assert.same({ ("communicate sha1sum: %s  -"):format(sum), ("     feeder sha1sum: %s  -"):format(sum) },
