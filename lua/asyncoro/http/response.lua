@@ -48,7 +48,7 @@ end
 -- What the Connection header is to say.
 local function connection_of(self)
     local request <const> = self.request
-    if self.close or not request.keep_alive then
+    if self.close or self.server.stopping or not request.keep_alive then
         self.close = true
         return "close"
     end
@@ -64,12 +64,12 @@ end
 
 -- Send the head of a response whose body comes in pieces.
 local function begin(self)
-    self.sent = true
     local length <const> = self.headers and math.tointeger(tonumber(self.headers["content-length"]))
     self.silent = self.request.method == "HEAD" or not may_have_body(self.code)
     self.chunked = not length and not self.silent and self.request.version >= 11
     if not length and not self.chunked and not self.silent then self.close = true end -- its end is the stream's
     local bytes <const> = head(self.code, self.headers, self.chunked, connection_of(self))
+    self.sent = true
     return written(self, self.stream:write(bytes))
 end
 
@@ -92,6 +92,19 @@ function Response:write(piece)
     return written(self, self.stream:write(piece))
 end
 
+-- Send all of a response at once; a short body in one piece with its head. What is wrong with it raises before anything
+-- has been sent.
+local function whole(self, text)
+    local status <const>, headers <const> = self.code, self.headers
+    local length = not (headers and headers["content-length"]) and #text or nil
+    if not may_have_body(status) then length, text = nil, "" end
+    if self.request.method == "HEAD" then text = "" end
+    local rest <const> = #text > 16384 and text or ""
+    local bytes <const> = head(status, headers, length, connection_of(self), rest == "" and text or "")
+    self.sent, self.finished = true, true
+    return written(self, self.stream:write(bytes, rest))
+end
+
 --- Send the response, or what is left of it. Waits until the system has taken it.
 -- @function response:finish
 -- @tparam[opt] string text the body, or its last piece
@@ -107,18 +120,7 @@ function Response:finish(text)
         if self.failed then return nil, "response: nobody reads it any more", "closed" end
         return not self.chunked or written(self, self.stream:write(body.LAST_CHUNK))
     end
-    self.sent, self.finished = true, true
-    local status <const>, headers <const> = self.code, self.headers
-    if not may_have_body(status) then
-        return written(self, self.stream:write(head(status, headers, nil, connection_of(self))))
-    end
-    text = text or ""
-    local length <const> = not (headers and headers["content-length"]) and #text or nil
-    if self.request.method == "HEAD" then text = "" end
-    if #text > 16384 then
-        return written(self, self.stream:write(head(status, headers, length, connection_of(self)), text))
-    end
-    return written(self, self.stream:write(head(status, headers, length, connection_of(self), text)))
+    return whole(self, text or "")
 end
 
 local Events <const> = { __name = "events" }

@@ -49,6 +49,10 @@ end
 
 local function answer(response, first, text, headers)
     if response.finished then return end
+    if first == nil and not response.sent and response.request.failure then -- of the body, and the handler says nothing
+        response:status(response.request.failure)
+        response.close = true
+    end
     if math.type(first) == "integer" then
         response:status(first)
         for name, value in pairs(headers or {}) do response:header(name, value) end
@@ -65,26 +69,20 @@ end
 
 -- Call the handler, and send what it returns.
 local function handle(self, request, response)
-    local function settle(ok, first, ...)
-        if ok then
-            if first == nil and not response.sent and request.failure then
-                response:status(request.failure)
-                response.close = true
-            end
-            return answer(response, first, ...)
-        end
-        if core.is_cancel(first) then error(first, 0) end
-        if not request.failure then report(self, first, request) end
-        response.close = true
-        if response.sent then
-            response.finished, response.failed = true, true -- cut short, so that nobody takes it for whole
-        else
-            response.headers, response.code = nil, request.failure or 500
-            response:header("content-type", "text/plain")
-            response:finish(core.http.reason(response.code) .. "\n")
-        end
+    local ok <const>, err <const> = xpcall(function()
+        answer(response, self.options.handler(request, response))
+    end, traceback)
+    if ok then return end
+    if core.is_cancel(err) then error(err, 0) end
+    if not request.failure then report(self, err, request) end
+    response.close = true
+    if response.sent then
+        response.finished, response.failed = true, true -- cut short, so that nobody takes it for whole
+    else
+        response.headers, response.code = nil, request.failure or 500
+        response:header("content-type", "text/plain")
+        response:finish(core.http.reason(response.code) .. "\n")
     end
-    return settle(xpcall(self.options.handler, traceback, request, response))
 end
 
 -- Read the rest of a body, when it is short.
@@ -105,9 +103,8 @@ local function serve_one(self, connection, reader, method, target, version, keep
         method = method, target = target, version = version, keep_alive = keep_alive, serial = serial,
         reader = reader, stream = stream, options = self.options, received = 0,
     }, Request)
-    local response <const> = setmetatable({ request = request, stream = stream, code = 200 }, Response)
+    local response <const> = setmetatable({ server = self, request = request, stream = stream, code = 200 }, Response)
     request.response = response
-    response.close = self.stopping or not keep_alive
     local _, complete, _, _, has_body <const> = reader:state()
     if has_body then
         local length <const> = tonumber(request.headers["content-length"])
@@ -157,7 +154,8 @@ function Connection:__close()
 end
 
 local function connected(self, stream)
-    local connection <close> = setmetatable({ server = self, stream = stream, idle = true }, Connection)
+    local connection <close> = setmetatable({ server = self, stream = stream, coro = core.current(), idle = true },
+        Connection)
     self.open[connection] = true
     serve(self, connection)
 end
@@ -180,13 +178,16 @@ end
 -- @treturn ?integer port
 function Server:address() return self.listener:address() end
 
---- Stop at once: no new connections, and those that are open are closed. Never waits.
+--- Stop at once: no new connections, those that are open are closed, and their handlers terminated. Never waits.
 -- @function server:close
 -- @treturn boolean true
 function Server:close()
     self.stopping, self.closed = true, true
     self.listener:close()
-    for connection in pairs(self.open) do connection.stream:close() end
+    for connection in pairs(self.open) do
+        connection.stream:close()
+        if connection.coro ~= core.current() then connection.coro:terminate() end
+    end
     return true
 end
 
