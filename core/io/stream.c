@@ -96,7 +96,7 @@ plain_write(aco_stream *s, const struct iovec *pieces, int count, size_t *put, a
 {
     ssize_t n;
 
-    if (s->stdio) fflush(stdout);
+    if (s->stdio) (void)aco_sigpipe_flush(stdout);
     do
         n = s->shared && !s->socket ? shared_send(s, pieces) : plain_send(s, pieces, count);
     while (n < 0 && errno == EINTR);
