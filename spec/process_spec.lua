@@ -56,7 +56,7 @@ describe("process.run", function()
                 { process.run "no-such-program" })
             assert.equal("denied", select(3, process.run "/etc"))
             assert.equal("denied", select(3, process.run "/etc/passwd"))
-            assert.same({ nil, "spawn true: the folder /no/such does not exist", "notfound" },
+            assert.same({ nil, "spawn true: the folder /no/such: No such file or directory", "notfound" },
                 { process.run("true", { cwd = "/no/such" }) })
             assert.error_matches(function() process.run {} end, "a program, or a list")
             assert.error_matches(function() process.run { "a", {} } end, "argument 1 is a table")
