@@ -5,6 +5,7 @@
 #include "bindings/fork.h"
 #include "bindings/leash.h"
 #include "bindings/reach.h"
+#include "bindings/signals.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -43,8 +44,9 @@ acl_postfork_parent(lua_State *L, acl_engine *e)
 void
 acl_postfork_child(lua_State *L, acl_engine *e)
 {
-    int err = aco_loop_after_fork(&e->loop);
+    int err = acl_signals_after_fork();
 
+    if (err == ACO_OK) err = aco_loop_after_fork(&e->loop);
     if (err == ACO_OK) err = aco_process_renew(e->reach->process);
     if (err != ACO_OK) luaL_error(L, "postfork_child: %s", aco_err_text(err));
     leash_again(L, e);

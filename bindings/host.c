@@ -96,6 +96,7 @@ acl_host_run(lua_State *L, int nargs)
 {
     acl_engine *e = acl_engine_get(L);
     struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old_int, old_term;
+    struct sigaction plain = {.sa_handler = SIG_DFL}, old_chld;
     int end = ACL_PROGRAM_FAILED;
 
     acl_program_start(L, e, nargs);
@@ -106,6 +107,7 @@ acl_host_run(lua_State *L, int nargs)
     sigemptyset(&act.sa_mask);
     sigaction(SIGINT, &act, &old_int);
     sigaction(SIGTERM, &act, &old_term);
+    sigaction(SIGCHLD, &plain, &old_chld); /* if ignored, programs would end unseen */
     lua_pushcfunction(L, host_run);
     lua_insert(L, -2);
     if (lua_pcall(L, 1, 1, 0) == LUA_OK)
@@ -114,6 +116,7 @@ acl_host_run(lua_State *L, int nargs)
         fprintf(stderr, "asyncoro: %s\n", lua_tostring(L, -1));
     sigaction(SIGINT, &old_int, NULL);
     sigaction(SIGTERM, &old_term, NULL);
+    sigaction(SIGCHLD, &old_chld, NULL);
     lua_pop(L, 1);
     fflush(stdout);
     return end;

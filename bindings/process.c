@@ -5,19 +5,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/base/clock.h"
 #include "core/io/child.h"
+#include "core/io/file.h"
 #include "core/io/signals.h"
+#include "core/io/sigpipe.h"
 
 #define CHILD_NAME "asyncoro.child"
 
-/* How often to look for the end where the kernel has no pidfd. */
-#define CHILD_LOOK (ACO_SECOND / 50)
-
+/* Its user values: handles of the children whose pipes it was given, which live as long. That of
+ * our end of a pipe is the child's handle: who has the stream alone has all that it takes. */
 typedef struct acl_child {
     aco_child *child; /* NULL: closed */
     int pid;
@@ -32,8 +34,8 @@ check_child(lua_State *L)
 /* Starting --------------------------------------------------------------------------------------
  */
 
-/* The stack of spawn. Above it: the handle, three streams or nil, and memory. */
-enum { AT_ARGV = 1, AT_ENV, AT_CWD, AT_STDIN, AT_STDOUT, AT_STDERR, AT_GROUP, AT_CHILD, AT_PIPES };
+/* The stack of spawn; above it memory, then the results. */
+enum { AT_ARGV = 1, AT_ENV, AT_CWD, AT_STDIN, AT_STDOUT, AT_STDERR, AT_GROUP, AT_KEEP, AT_CHILD };
 
 /* Pipes to a child: the ends that it gets, which are ours until it has been started. A userdata, so
  * that they are closed whatever happens. */
@@ -89,15 +91,14 @@ vector(lua_State *L, int idx)
     return v;
 }
 
-/* A stream is given away: the child wants a descriptor that blocks. */
 static int
-fd_of_stream(lua_State *L, aco_stream *s, int idx)
+fd_of_stream(lua_State *L, const aco_stream *s, int idx)
 {
     luaL_argcheck(L, aco_stream_is_open(s) && s->fd >= 0, idx, "an open stream expected");
+    luaL_argcheck(L, s->transport == &aco_plain_transport || aco_file_is(s), idx,
+                  "a stream over TLS, which only this program can read, cannot be given");
     luaL_argcheck(L, aco_stream_size(s) == 0, idx, "the stream has bytes that were not read");
     luaL_argcheck(L, !s->reading && !s->writing, idx, "the stream is in use");
-    int flags = fcntl(s->fd, F_GETFL);
-    if (flags >= 0 && (flags & O_NONBLOCK)) fcntl(s->fd, F_SETFL, flags & ~O_NONBLOCK);
     return s->fd;
 }
 
@@ -112,6 +113,11 @@ fd_get(lua_State *L, const acl_engine *e, pipes *p, int number, int *fd)
 
     if (s != NULL) {
         *fd = fd_of_stream(L, s, idx);
+        return ACO_OK;
+    }
+    if (lua_isinteger(L, idx)) {
+        *fd = (int)lua_tointeger(L, idx);
+        luaL_argcheck(L, fcntl(*fd, F_GETFD) >= 0, idx, "an open descriptor expected");
         return ACO_OK;
     }
     int word = luaL_checkoption(L, idx, NULL, words);
@@ -139,33 +145,91 @@ push_streams(lua_State *L, acl_engine *e, pipes *p)
         int err = aco_stream_open(s, &e->loop, p->ours[number]);
         if (err != ACO_OK) return err;
         p->ours[number] = -1;
+        lua_pushvalue(L, AT_CHILD);
+        lua_setiuservalue(L, -2, 1);
     }
     return ACO_OK;
 }
 
-/* The streams that were given away are closed here; files stay. */
+/* A child wants descriptors that block; when it could not be started they are ours as before. */
+static void
+block_given(lua_State *L, const acl_engine *e, bool block)
+{
+    for (int idx = AT_STDIN; idx <= AT_STDERR; idx++) {
+        const aco_stream *s = acl_stream_test(L, e, idx);
+        if (s == NULL || s->shared || s->transport != &aco_plain_transport) continue;
+        int flags = fcntl(s->fd, F_GETFL);
+        if (flags >= 0) fcntl(s->fd, F_SETFL, block ? flags & ~O_NONBLOCK : flags | O_NONBLOCK);
+    }
+}
+
+/* The streams that were given away are closed here, unless another program will get them too;
+ * files stay. The child keeps alive whatever is at the other end. */
 static void
 close_given(lua_State *L, const acl_engine *e)
 {
+    bool keep = lua_toboolean(L, AT_KEEP);
+
     for (int idx = AT_STDIN; idx <= AT_STDERR; idx++) {
         aco_stream *s = acl_stream_test(L, e, idx);
-        if (s != NULL && s->transport == &aco_plain_transport) aco_stream_close(s);
+        if (s == NULL || s->transport != &aco_plain_transport) continue;
+        if (keep && idx == AT_STDERR) continue;
+        lua_getiuservalue(L, idx, 1);
+        lua_setiuservalue(L, AT_CHILD, idx - AT_STDIN + 1);
+        aco_stream_close(s);
     }
+}
+
+/* What C's stdout holds was written before what the child will write to it. */
+static void
+flush_inherited(const struct aco_child_setup *setup)
+{
+    if (setup->fds[1] == ACO_CHILD_INHERIT || setup->fds[1] == 1 || setup->fds[2] == 1)
+        (void)aco_sigpipe_flush(stdout);
+}
+
+/* Is it the folder's fault? errno then tells. */
+static bool
+folder_fails(const char *cwd)
+{
+    struct stat about;
+
+    if (cwd == NULL) return false;
+    if (stat(cwd, &about) != 0) return true;
+    errno = ENOTDIR;
+    if (!S_ISDIR(about.st_mode)) return true;
+    return access(cwd, X_OK) != 0;
 }
 
 static int
 spawn_fail(lua_State *L, const struct aco_child_setup *setup, int err)
 {
-    const char *why = errno != 0 ? strerror(errno) : aco_err_text(err);
+    const char *program = setup->argv[0];
+    int errnum = errno;
     struct stat about;
 
-    if (setup->cwd != NULL && (stat(setup->cwd, &about) != 0 || !S_ISDIR(about.st_mode)))
-        return acl_fail(L, ACO_ENOTFOUND, "spawn %s: the folder %s does not exist", setup->argv[0],
-                        setup->cwd);
-    return acl_fail(L, err, "spawn %s: %s", setup->argv[0], why);
+    if (folder_fails(setup->cwd))
+        return acl_fail(L, errno == ENOTDIR ? ACO_ENOTFOUND : aco_err_from_errno(errno),
+                        "spawn %s: the folder %s: %s", program, setup->cwd, strerror(errno));
+    if (errnum == EACCES && strchr(program, '/') != NULL && stat(program, &about) == 0 &&
+        S_ISDIR(about.st_mode))
+        return acl_fail(L, err, "spawn %s: it is a folder", program);
+    return acl_fail(L, err, "spawn %s: %s", program,
+                    errnum != 0 ? strerror(errnum) : aco_err_text(err));
 }
 
-/* spawn(argv, env or nil, cwd or nil, stdin, stdout, stderr, group)
+static const char *
+opt_folder(lua_State *L, int idx)
+{
+    size_t size;
+    const char *folder = luaL_optlstring(L, idx, NULL, &size);
+
+    if (folder != NULL)
+        luaL_argcheck(L, strlen(folder) == size, idx, "the name of a folder has a zero byte");
+    return folder;
+}
+
+/* spawn(argv, env or nil, cwd or nil, stdin, stdout, stderr, group, keep stderr's stream open)
  *   -> child, stdin, stdout, stderr; nil, message, code */
 static int
 process_spawn(lua_State *L)
@@ -173,24 +237,32 @@ process_spawn(lua_State *L)
     acl_engine *e = acl_self(L);
     struct aco_child_setup setup;
 
-    lua_settop(L, AT_GROUP);
+    lua_settop(L, AT_KEEP);
     luaL_checktype(L, AT_ARGV, LUA_TTABLE);
     luaL_argcheck(L, lua_rawlen(L, AT_ARGV) > 0, AT_ARGV, "a program expected");
-    acl_child *handle = lua_newuserdatauv(L, sizeof *handle, 0);
+    acl_child *handle = lua_newuserdatauv(L, sizeof *handle, 3);
     *handle = (acl_child){.child = NULL};
     luaL_setmetatable(L, CHILD_NAME);
     pipes *p = pipes_new(L);
     setup.argv = vector(L, AT_ARGV);
     setup.env = lua_isnil(L, AT_ENV) ? NULL : vector(L, AT_ENV);
-    setup.cwd = luaL_optstring(L, AT_CWD, NULL);
+    setup.cwd = opt_folder(L, AT_CWD);
     setup.group = lua_toboolean(L, AT_GROUP);
     int err = ACO_OK;
     for (int number = 0; number < 3 && err == ACO_OK; number++)
         err = fd_get(L, e, p, number, &setup.fds[number]);
     lua_pushvalue(L, AT_CHILD);
     if (err == ACO_OK) err = push_streams(L, e, p);
-    if (err == ACO_OK) err = aco_child_start(&handle->child, &e->loop, &setup);
     if (err != ACO_OK) return spawn_fail(L, &setup, err);
+    flush_inherited(&setup);
+    block_given(L, e, true);
+    err = aco_child_start(&handle->child, &e->loop, &setup);
+    if (err != ACO_OK) {
+        int errnum = errno;
+        block_given(L, e, false);
+        errno = errnum;
+        return spawn_fail(L, &setup, err);
+    }
     handle->pid = (int)handle->child->pid;
     for (int number = 0; number < 3; number++) {
         if (p->theirs[number] >= 0) close(p->theirs[number]);
@@ -232,8 +304,6 @@ wait_run(lua_State *L, acl_engine *e, const acl_child *handle)
     if (aco_child_look(handle->child)) return push_outcome(L, handle->child);
     if (deadline == 0 || (deadline != ACO_NEVER && aco_now() >= deadline))
         return acl_fail(L, ACO_ETIMEOUT, "wait for process %d: timed out", handle->pid);
-    if (!handle->child->watch.armed && deadline > aco_now() + CHILD_LOOK)
-        deadline = aco_now() + CHILD_LOOK;
     aco_wait_begin(&c->task, ACO_WAIT_PROCESS);
     aco_wait_on(&c->task, &handle->child->watch.queue);
     return acl_park(L, e, c, deadline, 0, wait_k);
@@ -291,7 +361,7 @@ child_poll(lua_State *L)
 @treturn boolean true
 @treturn[2] nil
 @treturn[2] string message
-@treturn[2] string "notfound" when it has ended, "denied" */
+@treturn[2] string "notfound" when it has ended, "closed", "denied" */
 static int
 child_kill(lua_State *L)
 {
@@ -299,7 +369,9 @@ child_kill(lua_State *L)
     int number = aco_signal_number(luaL_optstring(L, 2, "TERM"));
 
     luaL_argcheck(L, number > 0, 2, "the name of a signal expected (\"TERM\", \"KILL\", ...)");
-    int err = handle->child != NULL ? aco_child_kill(handle->child, number) : ACO_ENOTFOUND;
+    if (handle->child == NULL)
+        return acl_fail(L, ACO_ECLOSED, "kill process %d: closed", handle->pid);
+    int err = aco_child_kill(handle->child, number);
     if (err == ACO_ENOTFOUND) return acl_fail(L, err, "kill process %d: it has ended", handle->pid);
     if (err != ACO_OK) return acl_fail(L, err, "kill process %d: %s", handle->pid, strerror(errno));
     lua_pushboolean(L, 1);
@@ -343,6 +415,27 @@ child_queue(lua_State *L)
     return 1;
 }
 
+/* unread(stream) -> has everybody gone who could read what is written to this pipe? */
+static int
+process_unread(lua_State *L)
+{
+    const aco_stream *s = acl_stream_check(L, acl_self(L), 1);
+    struct pollfd end = {.fd = s->fd};
+
+    lua_pushboolean(L, s->fd < 0 || (poll(&end, 1, 0) > 0 && (end.revents & (POLLERR | POLLNVAL))));
+    return 1;
+}
+
+/* keep(stream, value): the value lives as long as the stream */
+static int
+process_keep(lua_State *L)
+{
+    acl_stream_check(L, acl_self(L), 1);
+    lua_settop(L, 2);
+    lua_setiuservalue(L, 1, 1);
+    return 0;
+}
+
 /* environ() -> name -> value */
 static int
 process_environ(lua_State *L)
@@ -381,6 +474,8 @@ acl_open_process(lua_State *L, acl_engine *e)
 {
     static const luaL_Reg funcs[] = {{"spawn", process_spawn},
                                      {"environ", process_environ},
+                                     {"unread", process_unread},
+                                     {"keep", process_keep},
                                      {"signal_number", signal_number},
                                      {"signal_name", signal_name},
                                      {NULL, NULL}};

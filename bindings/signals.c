@@ -28,6 +28,7 @@ static struct {
     struct {
         _Atomic uint64_t wanted; /* bit: signal */
         atomic_int fd;
+        int reader; /* the other end, which is the stream's */
     } takers[TAKERS];
     unsigned users[SIGNALS + 1];
     struct sigaction old[SIGNALS + 1];
@@ -54,17 +55,20 @@ on_signal(int number)
     errno = saved;
 }
 
-/* With the lock: handle the signal from now on, or as it was handled before the first came. */
+/* With the lock: handle the signal from now on, or as it was handled before the first came; unless
+ * somebody else has it handled meanwhile. */
 static void
 signal_use(int number, bool use)
 {
-    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART | SA_ONSTACK}, now;
 
     sigfillset(&act.sa_mask);
-    if (use && table.users[number]++ == 0)
+    if (use && table.users[number]++ == 0) {
         sigaction(number, &act, &table.old[number]);
-    else if (!use && --table.users[number] == 0)
-        sigaction(number, &table.old[number], NULL);
+    } else if (!use && --table.users[number] == 0) {
+        if (sigaction(number, NULL, &now) == 0 && now.sa_handler == on_signal)
+            sigaction(number, &table.old[number], NULL);
+    }
 }
 
 static void
@@ -76,7 +80,7 @@ signals_use(uint64_t wanted, bool use)
 
 /* Take a slot; -1 when all are taken. */
 static int
-taker_add(int fd, uint64_t wanted)
+taker_add(const int ends[2], uint64_t wanted)
 {
     int slot = TAKERS - 1;
 
@@ -84,7 +88,8 @@ taker_add(int fd, uint64_t wanted)
     while (slot >= 0 && atomic_load(&table.takers[slot].wanted) != 0)
         slot--;
     if (slot >= 0) {
-        atomic_store(&table.takers[slot].fd, fd);
+        table.takers[slot].reader = ends[0];
+        atomic_store(&table.takers[slot].fd, ends[1]);
         atomic_store(&table.takers[slot].wanted, wanted);
         signals_use(wanted, true);
     }
@@ -105,6 +110,24 @@ taker_remove(acl_taker *t)
     close(fd);
     pthread_mutex_unlock(&table.lock);
     t->slot = -1;
+}
+
+/* The pipes are the parent's too: others take their places. */
+int
+acl_signals_after_fork(void)
+{
+    int ends[2], err = ACO_OK;
+
+    for (int i = 0; i < TAKERS && err == ACO_OK; i++) {
+        if (atomic_load(&table.takers[i].wanted) == 0) continue;
+        if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return aco_err_from_errno(errno);
+        if (dup3(ends[0], table.takers[i].reader, O_CLOEXEC) < 0 ||
+            dup3(ends[1], atomic_load(&table.takers[i].fd), O_CLOEXEC) < 0)
+            err = aco_err_from_errno(errno);
+        close(ends[0]);
+        close(ends[1]);
+    }
+    return err;
 }
 
 /* The signals of the list at idx as bits. */
@@ -134,7 +157,8 @@ check_signals(lua_State *L, int idx)
     return wanted;
 }
 
-/* take(names) -> taker, stream: their numbers, a byte each; nil, message, code */
+/* take(names) -> stream: their numbers, a byte each, taker; nil, message, code. The taker is the
+ * younger, so that it is finalized first: nothing is written to a pipe that nobody can read. */
 static int
 signal_take(lua_State *L)
 {
@@ -142,18 +166,23 @@ signal_take(lua_State *L)
     uint64_t wanted = check_signals(L, 1);
     int ends[2];
 
+    aco_stream *s = acl_stream_new(L, e);
     acl_taker *t = lua_newuserdatauv(L, sizeof *t, 0);
     *t = (acl_taker){.slot = -1, .wanted = wanted};
     luaL_setmetatable(L, TAKER_NAME);
-    aco_stream *s = acl_stream_new(L, e);
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
         return acl_fail(L, aco_err_from_errno(errno), "signal: %s", strerror(errno));
     int err = aco_stream_open(s, &e->loop, ends[0]);
-    if (err != ACO_OK) close(ends[0]);
-    if (err == ACO_OK && (t->slot = taker_add(ends[1], wanted)) < 0) err = ACO_ELIMIT;
-    if (err == ACO_OK) return 2;
+    if (err != ACO_OK) {
+        close(ends[0]);
+        close(ends[1]);
+        return acl_fail(L, err, "signal: %s", strerror(s->errnum));
+    }
+    t->slot = taker_add(ends, wanted);
+    if (t->slot >= 0) return 2;
     close(ends[1]);
-    return acl_fail(L, err, "signal: %d handles are open already", TAKERS);
+    aco_stream_close(s);
+    return acl_fail(L, ACO_ELIMIT, "signal: %d handles are open already", TAKERS);
 }
 
 /* taker:close() */

@@ -1,8 +1,15 @@
 -- SPDX-License-Identifier: MIT
 local asyncoro = require "asyncoro"
 local helper = require "spec.helper"
+local program = require "spec.program"
 local run = helper.run
 local process = asyncoro.process
+
+-- Is a descriptor of ours non-blocking?
+local function is_nonblocking(fd)
+    local file <close> = assert(io.open("/proc/self/fdinfo/" .. fd))
+    return tonumber(file:read("a"):match("flags:%s*(%d+)"), 8) & tonumber("4000", 8) ~= 0
+end
 
 local function children()
     local list <const> = {}
@@ -10,6 +17,14 @@ local function children()
         if not line:find("sh$") and not line:find("ps$") then list[#list + 1] = line end
     end
     return list
+end
+
+-- Wait until no child is left, alive or as a zombie.
+local function await_no_children()
+    for _ = 1, 1000 do
+        if #children() == 0 then return end
+        asyncoro.sleep(0.001)
+    end
 end
 
 describe("process.run", function()
@@ -56,7 +71,7 @@ describe("process.run", function()
                 { process.run "no-such-program" })
             assert.equal("denied", select(3, process.run "/etc"))
             assert.equal("denied", select(3, process.run "/etc/passwd"))
-            assert.same({ nil, "spawn true: the folder /no/such does not exist", "notfound" },
+            assert.same({ nil, "spawn true: the folder /no/such: No such file or directory", "notfound" },
                 { process.run("true", { cwd = "/no/such" }) })
             assert.error_matches(function() process.run {} end, "a program, or a list")
             assert.error_matches(function() process.run { "a", {} } end, "argument 1 is a table")
@@ -87,6 +102,44 @@ describe("process.run", function()
             assert.is_true(asyncoro.now() - start < 20)
         end)
         assert.same({}, children())
+    end)
+
+    it("refuses what is no environment, no folder, no input", function()
+        run(function()
+            for text, env in pairs {
+                ["'1' is no name"] = { "A=1" }, ["'A=B' is no name"] = { ["A=B"] = "c" },
+                ["'' is no name"] = { [""] = 1 }, ["'A' is a table"] = { A = {} },
+                ["'B' is a boolean"] = { B = true }, ["'C' has a zero byte"] = { C = "\0" },
+            } do
+                assert.error_matches(function() process.run("true", { env = env }) end, text)
+            end
+            assert.error_matches(function() process.run("true", { cwd = "/\0" }) end, "zero byte")
+            assert.error_matches(function() process.run("cat", { input = {} }) end, "a string, a stream or an iterator")
+            assert.equal("12", (process.run("cat", { input = 12 })))
+            assert.same({ nil, "spawn pwd: the folder /etc/passwd: Not a directory", "notfound" },
+                { process.run("pwd", { cwd = "/etc/passwd" }) })
+            assert.same({ nil, "spawn /etc: it is a folder", "denied" }, { process.run "/etc" })
+        end)
+    end)
+
+    it("does not wait for input that nobody will read", function()
+        run(function()
+            local a <close>, b <const> = asyncoro.socket.pair()
+            assert.same({ "", "", true, "exit", 0 }, { process.run("true", { input = b }) })
+            assert.same({ "x", "", true, "exit", 0 }, { process.run({ "head", "-c", "1" }, { input = function()
+                asyncoro.sleep(0)
+                return "x"
+            end }) })
+            assert.is_true(a:is_open())
+        end)
+    end)
+
+    it("feeds who reads on when the program has ended", function()
+        run(function()
+            local big <const> = ("x"):rep(1000000)
+            assert.equal("1000000", (process.run({ "sh", "-c", "exec 3<&0; { sleep 0.05; wc -c; } <&3 & exit 0" },
+                { input = big }):match "%d+"))
+        end)
     end)
 
     it("leaves no descriptor to the program but those that it was given", function()
@@ -166,10 +219,7 @@ describe("a process", function()
             asyncoro.yield()
             coro:terminate()
             coro:finish()
-            for _ = 1, 1000 do
-                if #children() == 0 then break end
-                asyncoro.sleep(0.001)
-            end
+            await_no_children()
             assert.same({}, children())
         end)
     end)
@@ -178,10 +228,7 @@ describe("a process", function()
         run(function()
             local list <const> = {}
             for i = 1, 20 do list[i] = assert(process.spawn "true") end
-            for _ = 1, 1000 do
-                if #children() == 0 then break end
-                asyncoro.sleep(0.001)
-            end
+            await_no_children()
             assert.same({}, children())
             assert.same({ true, "exit", 0 }, { list[1]:wait() })
         end)
@@ -198,10 +245,7 @@ describe("a process", function()
         collectgarbage()
         collectgarbage()
         run(function()
-            for _ = 1, 1000 do
-                if #children() == 0 then break end
-                asyncoro.sleep(0.001)
-            end
+            await_no_children()
         end)
         assert.same({}, children())
     end)
@@ -241,6 +285,96 @@ describe("a process", function()
         end)
     end)
 
+    it("that could not be started leaves its streams as they were", function()
+        run(function()
+            local a <close>, b <const> = asyncoro.socket.pair()
+            assert.equal("notfound", select(3, process.spawn("no-such-program", { stdin = b })))
+            assert.is_true(b:is_open() and is_nonblocking(b:fileno()))
+            assert.error_matches(function() process.spawn("true", { stdin = b, stdout = "paper" }) end, "invalid option")
+            assert.is_true(b:is_open() and is_nonblocking(b:fileno()))
+            a:write "x"
+            assert.equal("x", b:read(1))
+            b:close()
+        end)
+    end)
+
+    it("writes after what has been written to its file before", function()
+        run(function()
+            local name <const> = os.tmpname()
+            local file <close> = asyncoro.file.open(name, "w")
+            file:write "one\n"
+            process.run({ "echo", "two" }, { stdout = file })
+            file:write "three\n"
+            file:flush()
+            assert.equal("one\ntwo\nthree\n", asyncoro.file.read(name))
+            os.remove(name)
+        end)
+    end)
+
+    it("gets descriptors, and our standard streams, which stay ours", function()
+        local code <const>, out <const>, err <const> = program.run { "-e", [[
+            local asyncoro = require "asyncoro"
+            local spawn = asyncoro.process.spawn
+            io.write "first "
+            spawn({ "echo", "to stdout" }, { stdout = asyncoro.stdout }):wait()
+            spawn({ "echo", "to stderr" }, { stdout = asyncoro.stderr }):wait()
+            spawn({ "sh", "-c", "echo numbered >&2" }, { stderr = 1 }):wait()
+            asyncoro.stdout:write "ours\n"
+            asyncoro.stderr:write "ours\n"]] }
+        assert.same({ 0, "first to stdout\nnumbered\nours\n", "to stderr\nours\n" }, { code, out, err })
+        run(function()
+            assert.error_matches(function() process.spawn("true", { stdin = 9999 }) end, "an open descriptor")
+        end)
+    end)
+
+    it("lives as long as a stream of its, or of who reads from it", function()
+        run(function()
+            local function collected() for _ = 1, 3 do collectgarbage() end end
+            local out <const> = process.spawn({ "sh", "-c", "read x; echo $x" }, { stdin = "pipe", stdout = "pipe" })
+            local stdin, stdout = out.stdin, out.stdout
+            local function chain()
+                local first <const> = process.spawn({ "sh", "-c", "sleep 0.02; echo first" }, { stdout = "pipe" })
+                return process.spawn("cat", { stdin = first.stdout, stdout = "pipe" }).stdout
+            end
+            local last <const> = chain()
+            collected()
+            stdin:write "word\n"
+            assert.same({ "word", "first" }, { stdout:read_line(), last:read_line() })
+            local p <const> = process.pipeline({ "cat", "cat", "cat" }, { stdin = "pipe", stdout = "pipe" })
+            stdin, stdout = p.stdin, p.stdout
+            p.stdin = nil
+            collected()
+            stdin:write "through all\n"
+            assert.equal("through all", stdout:read_line())
+        end)
+    end)
+
+    it("is seen to end where SIGCHLD is ignored", function()
+        assert.equal("false\texit\t3", program.capture(("bash -c \"trap '' CHLD; exec %s -e %s\""):format(
+            program.path, "'print(require[[asyncoro]].process.spawn{[[sh]],[[-c]],[[exit 3]]}:wait())'")))
+    end)
+
+    it("does not take us along when it reads no more", function()
+        run(function()
+            local p <close> = process.spawn("true", { stdin = "pipe" })
+            p:wait()
+            assert.same({ nil, "write stream: Broken pipe", "reset", 0 }, { p.stdin:write "x" })
+        end)
+        local folder <const> = program.folder()
+        local script <const> = program.write(folder .. "/script.lua", [[
+            local asyncoro = require "asyncoro"
+            local done, code
+            repeat
+                io.write "by C"
+                done, _, code = asyncoro.stdout:write "by us"
+                asyncoro.sleep(0.001)
+            until not done
+            io.stderr:write(code, "\n")]])
+        assert.equal("reset\n0",
+            program.capture(("( { %s %s; echo $? >&2; } | true ) 2>&1"):format(program.path, script)))
+        program.remove(folder)
+    end)
+
     it("is a source of select", function()
         run(function()
             local p <close> = process.spawn({ "sh", "-c", "read x" }, { stdin = "pipe" })
@@ -248,6 +382,14 @@ describe("a process", function()
             p.stdin:close()
             assert.same({ 1, false, "exit", 1 }, { asyncoro.select { p, 20 } })
             assert.same({ 1, false, "exit", 1 }, { asyncoro.select { p, 20 } })
+            local q <const> = process.spawn { "sleep", "100" }
+            local waiter <const> = asyncoro.spawn(asyncoro.select, { q, 20 })
+            asyncoro.yield()
+            q:close()
+            assert.same({ true, 1, nil, ("wait for process %d: closed"):format(q:pid()), "closed" },
+                { waiter:finish() })
+            assert.same({ 1, "closed" }, { (asyncoro.select { q }), select(4, asyncoro.select { q }) })
+            assert.equal("closed", select(3, q:kill()))
         end)
     end)
 
@@ -288,10 +430,58 @@ describe("process.pipeline", function()
     it("ends all when one cannot be started", function()
         run(function()
             assert.equal("notfound", select(3, process.pipeline { { "sleep", "100" }, "no-such-program" }))
-            for _ = 1, 1000 do
-                if #children() == 0 then break end
-                asyncoro.sleep(0.001)
-            end
+            await_no_children()
+        end)
+        assert.same({}, children())
+    end)
+
+    it("gives the errors of all, and has them all read", function()
+        run(function()
+            local script <const> = "head -c 200000 /dev/zero >&2; cat; echo %s >&2"
+            local p <close> = process.pipeline(
+                { { "sh", "-c", script:format "one" }, { "sh", "-c", script:format "two" } },
+                { stdin = "pipe", stdout = "pipe", stderr = "pipe" })
+            local out <const>, err <const>, ok <const> = p:communicate "in"
+            assert.same({ "in", true, 400008 }, { out, ok, #err })
+            assert.same({ "one\n", "two\n" }, { err:sub(200001, 200004), err:sub(400005) })
+        end)
+    end)
+
+    it("gives one stream to all for their errors", function()
+        run(function()
+            local a <close>, b <const> = asyncoro.socket.pair()
+            local p <close> = process.pipeline({ { "sh", "-c", "echo one >&2" }, { "sh", "-c", "cat; echo two >&2" } },
+                { stderr = b })
+            assert.is_false(b:is_open())
+            assert.equal("one\ntwo\n", a:read_all())
+            p:wait()
+        end)
+    end)
+
+    it("gets signals and ends as one", function()
+        run(function()
+            local p <close> = process.pipeline { { "sleep", "100" }, { "sleep", "100" } }
+            assert.is_true(p:kill "TERM")
+            for _, one in ipairs(p.processes) do assert.same({ false, "signal", "TERM" }, { one:wait() }) end
+            assert.equal("notfound", select(3, p:kill "TERM"))
+            local deaf <const> = { "sh", "-c", "trap '' TERM; echo; while :; do sleep 0.01; done" }
+            local q <close> = process.pipeline({ deaf, { "sh", "-c", "read x; echo; exec sleep 100" } },
+                { stdout = "pipe" })
+            q.stdout:read_line()
+            assert.same({ false, "signal", "TERM" }, { q:terminate(0.02) })
+            assert.same({ false, "signal", "KILL" }, { q.processes[1]:wait() })
+            local start <const> = asyncoro.now()
+            assert.equal("timeout", select(3, process.pipeline({ { "sleep", "100" }, "cat" },
+                { stdout = "pipe" }):communicate(nil, { timeout = 0.02 })))
+            assert.is_true(asyncoro.now() - start < 20)
+        end)
+    end)
+
+    it("starts none when one is not right", function()
+        run(function()
+            await_no_children()
+            assert.error_matches(function() process.pipeline { { "sleep", "100" }, {} } end, "a program, or a list")
+            assert.error_matches(function() process.pipeline { { "sleep", "100" }, { "a", {} } } end, "argument 1")
         end)
         assert.same({}, children())
     end)

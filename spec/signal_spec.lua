@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 local asyncoro = require "asyncoro"
 local helper = require "spec.helper"
+local program = require "spec.program"
 local run = helper.run
 local signal = asyncoro.signal
 
@@ -98,5 +99,33 @@ describe("signals", function()
             assert.error_matches(function() signal.open(1) end, "the names of signals expected")
             assert.equal("timeout", select(3, signal.wait("USR1", 0)))
         end)
+    end)
+
+    it("to a forked process are not its parent's", function()
+        local folder <const> = program.folder()
+        local script <const> = program.write(folder .. "/script.lua", [[
+            local asyncoro, core = require "asyncoro", require "asyncoro.core"
+            local signals = asyncoro.signal.open { "USR1", "USR2" }
+            local ours, theirs = asyncoro.socket.pair()
+            local parent = tonumber(io.open("/proc/self/stat"):read("n"))
+            local pid = core.fork()
+            if pid == 0 then
+                theirs:write(signals:wait(20), "\n")
+                os.execute("kill -USR2 " .. parent)
+                os.exit(0, false)
+            end
+            os.execute("kill -USR1 " .. pid)
+            print(ours:read_line(), signals:wait(20), select(3, signals:wait(0)))]])
+        assert.same({ 0, "USR1\tUSR2\ttimeout\n", "" }, { program.run { script } })
+        program.remove(folder)
+    end)
+
+    it("may still be taken when the program ends", function()
+        local code <const>, out <const> = program.run { "-e", [[
+            local asyncoro = require "asyncoro"
+            never_closed = asyncoro.signal.open { "INT", "TERM" }
+            os.execute "kill -TERM $PPID"
+            print(never_closed:wait(20))]] }
+        assert.same({ 0, "TERM\n" }, { code, out })
     end)
 end)

@@ -4,15 +4,65 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
+
+/* How long the end of a loop waits for a child that it has killed, in milliseconds. */
+enum { KILLED_TIME = 50 };
+
+/* Waiting in a thread ---------------------------------------------------------------------------
+ */
+
+/* Nothing of an engine's: the thread may outlive it. */
+typedef struct waiter {
+    pid_t pid;
+    int fd; /* to close at the child's end, which is then for others to wait for; -1: wait for it */
+} waiter;
+
+static void *
+waiter_run(void *arg)
+{
+    waiter *w = arg;
+    siginfo_t info;
+
+    while (waitid(P_PID, (id_t)w->pid, &info, WEXITED | (w->fd >= 0 ? WNOWAIT : 0)) != 0 &&
+           errno == EINTR) {
+    }
+    if (w->fd >= 0) close(w->fd);
+    free(w);
+    return NULL;
+}
+
+/* Start the thread, which takes over the descriptor. ACO_ENOMEM, ACO_ESYSTEM. */
+static int
+waiter_start(pid_t pid, int fd)
+{
+    waiter *w = malloc(sizeof *w);
+    sigset_t all, old;
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    if (w == NULL) return ACO_ENOMEM;
+    *w = (waiter){.pid = pid, .fd = fd};
+    sigfillset(&all);
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int err = pthread_create(&thread, &attr, waiter_run, w);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    if (err == 0) return ACO_OK;
+    free(w);
+    return ACO_ESYSTEM;
+}
 
 /* Ending ----------------------------------------------------------------------------------------
  */
@@ -24,8 +74,8 @@ child_ended(aco_child *child, const siginfo_t *info)
     child->signaled = info->si_code == CLD_KILLED || info->si_code == CLD_DUMPED;
     child->code = info->si_pid != 0 ? info->si_status : -1;
     aco_watch_stop(&child->watch);
-    if (child->pidfd >= 0) close(child->pidfd);
-    child->pidfd = -1;
+    close(child->fd);
+    child->fd = -1;
     aco_waitq_wake_all(child->loop, &child->watch.queue, ACO_OK);
 }
 
@@ -56,12 +106,14 @@ static void
 child_loop_ends(aco_watch *watch)
 {
     aco_child *child = ACO_CONTAINER_OF(watch, aco_child, watch);
-    const struct timespec moment = {.tv_nsec = 1000000};
+    struct pollfd end = {.fd = child->fd, .events = POLLIN};
 
     if (!child->abandoned) return;
-    for (int tries = 0; tries < 50 && !aco_child_look(child); tries++)
-        nanosleep(&moment, NULL);
-    if (child->pidfd >= 0) close(child->pidfd);
+    (void)poll(&end, 1, KILLED_TIME);
+    if (!aco_child_look(child)) {
+        (void)!waiter_start(child->pid, -1);
+        close(child->fd);
+    }
     free(child);
 }
 
@@ -73,10 +125,21 @@ aco_child_kill(aco_child *child, int number)
     return aco_err_from_errno(errno);
 }
 
+/* Has it ended, without having been waited for, so that its number is still its own? */
+static bool
+child_has_ended(const aco_child *child)
+{
+    siginfo_t info = {.si_pid = 0};
+
+    return waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid != 0;
+}
+
 void
 aco_child_free(aco_child *child)
 {
     if (child == NULL) return;
+    if (!child->ended && child->group && child_has_ended(child)) kill(-child->pid, SIGKILL);
     if (aco_child_kill(child, SIGKILL) == ACO_ENOTFOUND || aco_child_look(child)) {
         free(child);
         return;
@@ -172,35 +235,109 @@ child_spawn(pid_t *pid, const struct aco_child_setup *setup)
     return err;
 }
 
-/* Without a pidfd who waits has to look. */
-static void
-child_watch(aco_child *child)
+/* What shows the end ----------------------------------------------------------------------------
+ */
+
+static int
+pidfd_open_of(pid_t pid)
 {
-    child->pidfd = (int)syscall(SYS_pidfd_open, child->pid, 0); /* closed on exec */
-    aco_watch_init(&child->watch, child->loop, child->pidfd, false);
-    if (child->pidfd < 0) return;
+    return (int)syscall(SYS_pidfd_open, pid, 0); /* closed on exec */
+}
+
+/* Before the start, when failing does no harm: ends[0] is what a pidfd will take the place of, or
+ * the two are a pipe, where there are no pidfds. errno's number, or 0. */
+static int
+ends_reserve(int ends[2])
+{
+    ends[1] = -1;
+    ends[0] = pidfd_open_of(getpid());
+    if (ends[0] >= 0) return 0;
+    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) return errno;
+    return pipe2(ends, O_CLOEXEC) == 0 ? 0 : errno;
+}
+
+static void
+ends_close(const int ends[2])
+{
+    if (ends[0] >= 0) close(ends[0]);
+    if (ends[1] >= 0) close(ends[1]);
+}
+
+static int
+child_watch(aco_child *child, int fd)
+{
+    aco_watch_init(&child->watch, child->loop, fd, false);
     child->watch.on_ready = child_ready;
     child->watch.on_end = child_loop_ends;
-    if (aco_watch_arm(&child->watch) == ACO_OK) return;
-    close(child->pidfd);
-    child->pidfd = -1;
+    child->fd = fd;
+    return aco_watch_arm(&child->watch);
+}
+
+/* Watch it with what was reserved, which is used up. */
+static int
+child_started(aco_child *child, int ends[2])
+{
+    if (ends[1] < 0) {
+        close(ends[0]);
+        ends[0] = pidfd_open_of(child->pid);
+        if (ends[0] < 0) return aco_err_from_errno(errno);
+    } else if (waiter_start(child->pid, ends[1]) == ACO_OK) {
+        ends[1] = -1;
+    } else {
+        errno = EAGAIN;
+        return ACO_ESYSTEM;
+    }
+    return child_watch(child, ends[0]);
+}
+
+/* It cannot be watched, so it must not go on; or it was gone before one could look, which is so
+ * where SIGCHLD is ignored. */
+static int
+child_not_watched(aco_child *child, int ends[2], int err)
+{
+    int errnum = errno;
+    siginfo_t info;
+
+    aco_watch_stop(&child->watch);
+    ends_close(ends);
+    child->fd = -1;
+    if (err != ACO_ENOTFOUND) kill(child->group ? -child->pid : child->pid, SIGKILL);
+    int result;
+    do
+        result = waitid(P_PID, (id_t)child->pid, &info, WEXITED);
+    while (result != 0 && errno == EINTR);
+    errno = errnum;
+    if (err != ACO_ENOTFOUND || result == 0) return err;
+    aco_watch_init(&child->watch, child->loop, -1, false);
+    child->ended = true;
+    child->code = -1;
+    return ACO_OK;
 }
 
 int
 aco_child_start(aco_child **child, aco_loop *loop, const struct aco_child_setup *setup)
 {
     aco_child *c = calloc(1, sizeof *c);
+    int ends[2];
 
     *child = NULL;
     if (c == NULL) return ACO_ENOMEM;
-    c->loop = loop;
-    c->group = setup->group;
-    errno = child_spawn(&c->pid, setup);
-    if (errno != 0) {
-        free(c);
-        return aco_err_from_errno(errno);
+    *c = (aco_child){.loop = loop, .fd = -1, .group = setup->group};
+    int errnum = ends_reserve(ends);
+    if (errnum == 0) {
+        errnum = child_spawn(&c->pid, setup);
+        if (errnum != 0) ends_close(ends);
     }
-    child_watch(c);
-    *child = c;
-    return ACO_OK;
+    if (errnum != 0) {
+        free(c);
+        errno = errnum;
+        return aco_err_from_errno(errnum);
+    }
+    int err = child_started(c, ends);
+    if (err != ACO_OK) err = child_not_watched(c, ends, err);
+    if (err == ACO_OK)
+        *child = c;
+    else
+        free(c);
+    return err;
 }

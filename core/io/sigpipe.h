@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* sigpipe.h -- writing where SIGPIPE threatens, without ending the process and without a handler.
- */
+/* sigpipe.h -- writing where SIGPIPE threatens, without ending the process and without a handler: a
+ * broken pipe gives EPIPE and no signal, whatever the process does with SIGPIPE. Any thread.
+ * (Sockets have MSG_NOSIGNAL.) */
 #ifndef ACO_SIGPIPE_H
 #define ACO_SIGPIPE_H
 
+#include <stdio.h>
 #include <sys/uio.h>
 
-/** writev; a broken pipe gives -1 with errno EPIPE and no signal, whatever the process does with
- * SIGPIPE. Any thread. (Sockets have MSG_NOSIGNAL.) */
+/** writev. */
 ssize_t aco_sigpipe_writev(int fd, const struct iovec *pieces, int count);
+
+/** fflush. */
+int aco_sigpipe_flush(FILE *file);
 
 #endif

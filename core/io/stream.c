@@ -32,6 +32,18 @@ aco_stream_await(aco_watch *watch, aco_waitq **wait)
 /* The plain transport ---------------------------------------------------------------------------
  */
 
+/* A pipe that is full again and again is made larger: both sides have fewer and longer turns. Not
+ * at once, since the system limits what all pipes of a user may hold. */
+enum { FILLED_OFTEN = 16, PIPE_USUAL = 64 * 1024, PIPE_LARGE = 256 * 1024 };
+
+static void
+pipe_filled(aco_stream *s)
+{
+    if (s->socket || s->filled == FILLED_OFTEN || ++s->filled < FILLED_OFTEN) return;
+    int size = fcntl(s->fd, F_GETPIPE_SZ);
+    if (size > 0 && size < PIPE_LARGE) (void)fcntl(s->fd, F_SETPIPE_SZ, PIPE_LARGE);
+}
+
 /* A read that gave less than it might have is not followed by another until the descriptor is ready
  * again: most often there would be nothing. */
 static int
@@ -51,6 +63,7 @@ plain_read(aco_stream *s, void *data, size_t size, size_t *got, aco_waitq **wait
     if (n > 0) {
         *got = (size_t)n;
         s->drained = *got < size;
+        if (*got >= PIPE_USUAL) pipe_filled(s);
         return ACO_OK;
     }
     if (n == 0 && s->fifo && aco_watch_test(s->fd, false) == ACO_ETIMEOUT)
@@ -96,7 +109,7 @@ plain_write(aco_stream *s, const struct iovec *pieces, int count, size_t *put, a
 {
     ssize_t n;
 
-    if (s->stdio) fflush(stdout);
+    if (s->stdio) (void)aco_sigpipe_flush(stdout);
     do
         n = s->shared && !s->socket ? shared_send(s, pieces) : plain_send(s, pieces, count);
     while (n < 0 && errno == EINTR);
@@ -104,7 +117,9 @@ plain_write(aco_stream *s, const struct iovec *pieces, int count, size_t *put, a
         *put = (size_t)n;
         return ACO_OK;
     }
-    return errno == EAGAIN ? aco_stream_await(&s->writer, wait) : aco_stream_errno(s);
+    if (errno != EAGAIN) return aco_stream_errno(s);
+    pipe_filled(s);
+    return aco_stream_await(&s->writer, wait);
 }
 
 /* A pipe's writing end has nothing but its end to say; a socket may still be read. */

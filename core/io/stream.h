@@ -55,6 +55,7 @@ struct aco_stream {
     bool ended;            /* the end has been seen */
     bool shut;             /* nothing may be written any more */
     bool reading, writing; /* a task is in the midst of it */
+    uint8_t filled;        /* how often the pipe has been full */
 };
 
 /** A stream over `fd`, which it owns from now on and makes non-blocking: a socket, a pipe, a

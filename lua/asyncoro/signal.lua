@@ -65,8 +65,8 @@ Signals.__select = {
 function signal.open(names)
     if type(names) == "string" then names = { names } end
     if type(names) ~= "table" then error("signal: the names of signals expected, got " .. type(names), 2) end
-    local taker <const>, stream <const>, code <const> = core.signal.take(names)
-    if not taker then return nil, stream, code end
+    local stream <const>, taker <const>, code <const> = core.signal.take(names)
+    if not stream then return nil, taker, code end
     return setmetatable({ taker = taker, stream = stream, names = { table.unpack(names) } }, Signals)
 end
 
