@@ -255,7 +255,16 @@ http_mask(lua_State *L)
 
     luaL_argcheck(L, key_size == 4, 2, "a key of four bytes expected");
     char *at = luaL_buffinitsize(L, &buffer, size);
-    for (size_t i = 0; i < size; i++)
+    size_t i = 0;
+    uint64_t word, wide;
+    memcpy(&wide, key, 4);
+    memcpy((char *)&wide + 4, key, 4);
+    for (; i + sizeof word <= size; i += sizeof word) {
+        memcpy(&word, data + i, sizeof word);
+        word ^= wide;
+        memcpy(at + i, &word, sizeof word);
+    }
+    for (; i < size; i++)
         at[i] = (char)(data[i] ^ key[i & 3]);
     luaL_pushresultsize(&buffer, size);
     return 1;

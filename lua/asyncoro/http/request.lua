@@ -89,11 +89,13 @@ end
 
 --- Become a WebSocket, when the other side wants that. Waits.
 -- @function request:websocket
--- @tparam[opt] table opts see asyncoro.http.websocket
+-- @tparam[opt] table opts as for `http.websocket` (`limit`, `protocol`, `ping`, `timeout`), and
+-- @tparam[opt] string|{string,...} opts.origin whose pages may connect besides those of the same host, as browsers say
+-- it ("https://a.example"); "*": all
 -- @treturn websocket
 -- @treturn[2] nil
 -- @treturn[2] string message
--- @treturn[2] string "protocol": it does not want to; the handler may answer as usual
+-- @treturn[2] string "protocol": it does not want to; "denied": a page of another host. The handler may answer as usual
 function methods:websocket(opts)
     return require("asyncoro.http.websocket").accept(self, opts)
 end

@@ -116,7 +116,9 @@ local function serve_one(self, connection, reader, method, target, version, keep
             return false
         end
     end
+    connection.request = request
     handle(self, request, response)
+    if request.upgraded then request.upgraded:close() end
     if request.upgraded or response.close or self.stopping then return false end
     if has_body and not complete then
         _, complete = reader:state()
@@ -204,7 +206,12 @@ function Server:shutdown(timeout)
     self.stopping = true
     self.listener:close()
     for connection in pairs(self.open) do
-        if connection.idle then connection.stream:close() end
+        local ws <const> = connection.request and connection.request.upgraded
+        if connection.idle then
+            connection.stream:close()
+        elseif ws then
+            core.spawn(ws.close, ws, 1001, "the server stops")
+        end
     end
     if self.count == 0 or self.drained:wait(timeout or 30) then return true end
     local count <const> = self.count
