@@ -40,6 +40,10 @@ function Response:header(name, value)
     if self.sent then error("response: the head has been sent already", 2) end
     name = name:lower()
     if OWN[name] then error(("response: the header '%s' is set by the server"):format(name), 2) end
+    if name == "content-length" and value ~= nil then
+        value = math.tointeger(tonumber(value))
+        if not value or value < 0 then error("response: content-length: a number of bytes expected", 2) end
+    end
     if not self.headers then self.headers = {} end
     self.headers[name] = value
     return self
@@ -48,7 +52,7 @@ end
 -- What the Connection header is to say.
 local function connection_of(self)
     local request <const> = self.request
-    if self.close or not request.keep_alive then
+    if self.close or not request.keep_alive or request.failure then
         self.close = true
         return "close"
     end
@@ -65,7 +69,8 @@ end
 -- Send the head of a response whose body comes in pieces.
 local function begin(self)
     self.sent = true
-    local length <const> = self.headers and math.tointeger(tonumber(self.headers["content-length"]))
+    local length <const> = self.headers and self.headers["content-length"]
+    self.left = length
     self.silent = self.request.method == "HEAD" or not may_have_body(self.code)
     self.chunked = not length and not self.silent and self.request.version >= 11
     if not length and not self.chunked and not self.silent then self.close = true end -- its end is the stream's
@@ -89,6 +94,13 @@ function Response:write(piece)
     end
     if self.silent or #piece == 0 then return true end
     if self.chunked then return written(self, self.stream:write(body.chunk(piece))) end
+    if self.left then
+        if #piece > self.left then
+            self.close, self.failed = true, true
+            error("response: the body is longer than its content-length", 2)
+        end
+        self.left = self.left - #piece
+    end
     return written(self, self.stream:write(piece))
 end
 
@@ -105,6 +117,10 @@ function Response:finish(text)
         if text then self:write(text) end
         self.finished = true
         if self.failed then return nil, "response: nobody reads it any more", "closed" end
+        if self.left and self.left > 0 and not self.silent then
+            self.close, self.failed = true, true
+            return nil, "response: the body is shorter than its content-length", "protocol"
+        end
         return not self.chunked or written(self, self.stream:write(body.LAST_CHUNK))
     end
     self.sent, self.finished = true, true
@@ -113,8 +129,16 @@ function Response:finish(text)
         return written(self, self.stream:write(head(status, headers, nil, connection_of(self))))
     end
     text = text or ""
-    local length <const> = not (headers and headers["content-length"]) and #text or nil
-    if self.request.method == "HEAD" then text = "" end
+    local length = #text
+    local given <const> = headers and headers["content-length"]
+    if self.request.method == "HEAD" then text, length = "", not given and length or nil end
+    if given and length then
+        if given ~= length then
+            self.sent, self.finished = false, false
+            error(("response: a body of %d bytes, and a content-length of %d"):format(length, given), 2)
+        end
+        length = nil
+    end
     if #text > 16384 then
         return written(self, self.stream:write(head(status, headers, length, connection_of(self)), text))
     end
