@@ -13,6 +13,9 @@ Response.__index = Response
 -- Set by the server itself.
 local OWN <const> = { ["transfer-encoding"] = true, connection = true, date = true }
 
+-- A body up to this size is sent in one piece with the head.
+local JOINED_MOST <const> = 16384
+
 -- May a response of this status have a body?
 local function may_have_body(status)
     return status >= 200 and status ~= 204 and status ~= 304
@@ -68,13 +71,13 @@ end
 
 -- Send the head of a response whose body comes in pieces.
 local function begin(self)
-    self.sent = true
     local length <const> = self.headers and self.headers["content-length"]
     self.left = length
     self.silent = self.request.method == "HEAD" or not may_have_body(self.code)
     self.chunked = not length and not self.silent and self.request.version >= 11
     if not length and not self.chunked and not self.silent then self.close = true end -- its end is the stream's
     local bytes <const> = head(self.code, self.headers, self.chunked, connection_of(self))
+    self.sent = true
     return written(self, self.stream:write(bytes))
 end
 
@@ -104,6 +107,28 @@ function Response:write(piece)
     return written(self, self.stream:write(piece))
 end
 
+-- The bytes of a whole response: in one piece, or the head and a long body. Raises what is wrong with it.
+local function whole(self, text)
+    local status <const>, headers <const> = self.code, self.headers
+    if type(text) ~= "string" then
+        if type(text) ~= "number" then error("response: the body is a " .. type(text) .. ", not a string", 0) end
+        text = tostring(text)
+    end
+    if not may_have_body(status) then return head(status, headers, nil, connection_of(self)) end
+    local length = #text
+    local given <const> = headers and headers["content-length"]
+    if self.request.method == "HEAD" then
+        text, length = "", not given and length or nil
+    elseif given then
+        if given ~= length then
+            error(("response: a body of %d bytes, and a content-length of %d"):format(length, given), 0)
+        end
+        length = nil
+    end
+    if #text > JOINED_MOST then return head(status, headers, length, connection_of(self)), text end
+    return head(status, headers, length, connection_of(self), text)
+end
+
 --- Send the response, or what is left of it. Waits until the system has taken it.
 -- @function response:finish
 -- @tparam[opt] string text the body, or its last piece
@@ -123,26 +148,10 @@ function Response:finish(text)
         end
         return not self.chunked or written(self, self.stream:write(body.LAST_CHUNK))
     end
+    local bytes <const>, more <const> = whole(self, text or "")
     self.sent, self.finished = true, true
-    local status <const>, headers <const> = self.code, self.headers
-    if not may_have_body(status) then
-        return written(self, self.stream:write(head(status, headers, nil, connection_of(self))))
-    end
-    text = text or ""
-    local length = #text
-    local given <const> = headers and headers["content-length"]
-    if self.request.method == "HEAD" then text, length = "", not given and length or nil end
-    if given and length then
-        if given ~= length then
-            self.sent, self.finished = false, false
-            error(("response: a body of %d bytes, and a content-length of %d"):format(length, given), 2)
-        end
-        length = nil
-    end
-    if #text > 16384 then
-        return written(self, self.stream:write(head(status, headers, length, connection_of(self)), text))
-    end
-    return written(self, self.stream:write(head(status, headers, length, connection_of(self), text)))
+    if more then return written(self, self.stream:write(bytes, more)) end
+    return written(self, self.stream:write(bytes))
 end
 
 local Events <const> = { __name = "events" }

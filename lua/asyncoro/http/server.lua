@@ -63,7 +63,11 @@ end
 
 local function answer(response, first, text, headers)
     if response.finished then return end
-    if math.type(first) == "integer" then
+    local request <const> = response.request
+    if first == nil and not response.sent and request.failure then -- it could not read the body, and says nothing
+        response:status(request.failure)
+        response:finish(core.http.reason(request.failure) .. "\n")
+    elseif math.type(first) == "integer" then
         response:status(first)
         for name, value in pairs(headers or {}) do response:header(name, value) end
         response:finish(text)
@@ -78,27 +82,27 @@ local function traceback(err)
 end
 
 -- Call the handler, and send what it returns.
-local function handle(self, request, response)
-    local function settle(ok, first, ...)
-        if ok then
-            if first == nil and not response.sent and request.failure then
-                response:status(request.failure)
-                response.close = true
-            end
-            return answer(response, first, ...)
-        end
-        if core.is_cancel(first) then error(first, 0) end
-        if not request.failure then report(self, first, request) end
-        response.close = true
-        if response.sent then
-            response.finished, response.failed = true, true -- cut short, so that nobody takes it for whole
-        else
-            response.headers, response.code = nil, request.failure or 500
-            response:header("content-type", "text/plain")
-            response:finish(core.http.reason(response.code) .. "\n")
-        end
+local function work(handler, request, response)
+    return answer(response, handler(request, response))
+end
+
+-- The handler, or what it has returned, has failed.
+local function fail(self, request, response, err)
+    if core.is_cancel(err) then error(err, 0) end
+    if not request.failure then report(self, err, request) end
+    response.close = true
+    if response.sent then
+        response.finished, response.failed = true, true -- cut short, so that nobody takes it for whole
+    else
+        response.headers, response.code = nil, request.failure or 500
+        response:header("content-type", "text/plain")
+        response:finish(core.http.reason(response.code) .. "\n")
     end
-    return settle(xpcall(self.options.handler, traceback, request, response))
+end
+
+local function handle(self, request, response)
+    local ok <const>, err <const> = xpcall(work, traceback, self.options.handler, request, response)
+    if not ok then fail(self, request, response, err) end
 end
 
 -- Read the rest of a body, when it is short.
