@@ -104,14 +104,20 @@ headers(lua_State *L, int idx, char *at)
 static const char *
 date_line(acl_engine *e)
 {
+    static const char days[] = "SunMonTueWedThuFriSat";
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     struct timespec now;
     struct tm tm;
 
     clock_gettime(CLOCK_REALTIME_COARSE, &now);
     if (now.tv_sec != e->http_date_at) {
         e->http_date_at = now.tv_sec;
-        gmtime_r(&now.tv_sec, &tm);
-        strftime(e->http_date, sizeof e->http_date, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm);
+        gmtime_r(&now.tv_sec, &tm); /* not strftime, whose names are of the locale */
+        snprintf(e->http_date, sizeof e->http_date,
+                 "Date: %.3s, %02u %.3s %04u %02u:%02u:%02u GMT\r\n", &days[3 * (tm.tm_wday % 7)],
+                 (unsigned)tm.tm_mday % 100, &months[3 * (tm.tm_mon % 12)],
+                 (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)tm.tm_hour % 100,
+                 (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
     }
     return e->http_date;
 }
@@ -255,7 +261,16 @@ http_mask(lua_State *L)
 
     luaL_argcheck(L, key_size == 4, 2, "a key of four bytes expected");
     char *at = luaL_buffinitsize(L, &buffer, size);
-    for (size_t i = 0; i < size; i++)
+    size_t i = 0;
+    uint64_t word, wide;
+    memcpy(&wide, key, 4);
+    memcpy((char *)&wide + 4, key, 4);
+    for (; i + sizeof word <= size; i += sizeof word) {
+        memcpy(&word, data + i, sizeof word);
+        word ^= wide;
+        memcpy(at + i, &word, sizeof word);
+    }
+    for (; i < size; i++)
         at[i] = (char)(data[i] ^ key[i & 3]);
     luaL_pushresultsize(&buffer, size);
     return 1;

@@ -14,6 +14,7 @@ set(ACO_BINDING_SOURCES
     bindings/sched.c bindings/send.c bindings/spawn.c bindings/state.c bindings/swap.c bindings/wait.c
     bindings/signals.c bindings/socket.c bindings/stream.c bindings/udp.c bindings/waitq.c bindings/watch.c bindings/write.c)
 if(ACO_LLHTTP)
+    list(APPEND ACO_CORE_SOURCES core/io/http.c)
     list(APPEND ACO_BINDING_SOURCES bindings/http.c bindings/http_head.c)
 endif()
 set(ACO_LUA_FILES

@@ -35,10 +35,16 @@ return {
         targets = { { peer = "ceiling", ratio = 1.2 } },
     },
     {
-        name = "w7", title = "TCP echo: 100 connections, 64 bytes, one outstanding each", low = true, served = true,
+        name = "w7", title = "TCP echo: 100 connections, 64 bytes, one outstanding each", low = true, served = "echo",
         unit = "us of the server's CPU per round trip", n = 500000, quick = 100000,
         peers = { "ceiling", "go", "luv", "cqueues", "copas", "node" }, notes = { "round trips/s" },
         targets = { { peer = "ceiling", ratio = 1.15 }, { peer = "luv", ratio = 1 }, { peer = "node", ratio = 1 } },
+    },
+    {
+        name = "w8", title = "HTTP: 100 connections, keep-alive, a body of 5 bytes", low = true, served = "http",
+        unit = "us of the server's CPU per request", n = 500000, quick = 100000, peers = { "nginx", "go", "node" },
+        notes = { "requests/s" },
+        targets = { { peer = "nginx", ratio = 1.5 }, { peer = "go", ratio = 1 }, { peer = "node", ratio = 1 } },
     },
     {
         name = "turn", title = "sleep(0) beside the raw lua_resume/lua_yield pair, 100 coros",

@@ -19,6 +19,7 @@ local commands <const> = {
     luv = WORD:format("luv"),
     copas = WORD:format("copas"),
     node = "node",
+    nginx = "nginx",
 }
 
 --- What tells that a peer is there, besides the pure-Lua one, which always is.
@@ -29,6 +30,7 @@ local probes <const> = {
     cqueues = "lua5.4 -e 'require \"cqueues\"'",
     luv = "lua5.4 -e 'require \"luv\"'",
     node = "command -v node",
+    nginx = "command -v nginx",
     copas = "lua5.4 -e 'package.path = \"/usr/share/lua/5.2/?.lua;\" .. package.path; require \"copas\"'",
 }
 
@@ -102,20 +104,28 @@ local function installed_peers(wanted)
     return peers
 end
 
---- Echo servers, which the load client starts: by the peers' names.
+--- Servers, which the load client starts: by the kind of load and the peers' names.
 local servers <const> = {
-    ceiling = build .. "/bench/echo",
-    go = "GOMAXPROCS=1 " .. build .. "/bench/echo_go",
-    luv = "lua5.4 " .. here .. "/peers/echo_luv.lua",
-    cqueues = "lua5.4 " .. here .. "/peers/echo_cqueues.lua",
-    copas = "lua5.4 " .. here .. "/peers/echo_copas.lua",
-    node = "node " .. here .. "/peers/echo.js",
+    echo = {
+        ceiling = build .. "/bench/echo",
+        go = "GOMAXPROCS=1 " .. build .. "/bench/echo_go",
+        luv = "lua5.4 " .. here .. "/peers/echo_luv.lua",
+        cqueues = "lua5.4 " .. here .. "/peers/echo_cqueues.lua",
+        copas = "lua5.4 " .. here .. "/peers/echo_copas.lua",
+        node = "node " .. here .. "/peers/echo.js",
+    },
+    http = {
+        nginx = here .. "/peers/pong_nginx",
+        go = "GOMAXPROCS=1 " .. build .. "/bench/pong_go",
+        node = "node " .. here .. "/peers/pong.js",
+    },
 }
 
 local function command_of(who, workload, n)
     if workload.served then
-        local server <const> = servers[who] or ("%s/bin/asyncoro %s/asyncoro/%s.lua"):format(build, here, workload.name)
-        return ("%s/bench/load %d env %s"):format(build, n, server)
+        local server <const> = servers[workload.served][who]
+            or ("%s/bin/asyncoro %s/asyncoro/%s.lua"):format(build, here, workload.name)
+        return ("%s/bench/load %s %d env %s"):format(build, workload.served == "http" and "--http" or "", n, server)
     end
     if who == US then
         return ("%s/bin/asyncoro %s/asyncoro/%s.lua %d"):format(build, here, workload.name, n)

@@ -17,7 +17,10 @@ local fields <const> = {
         return self.reader:headers(self.serial)
             or error("the headers of a request are known until its handler has returned", 3)
     end,
-    path = function(self) return url.decode(self.target:match "^[^?]*") end,
+    path = function(self)
+        local path <const> = self.target:gsub("^%a[%w+.-]*://[^/?]*", ""):match "^[^?]*"
+        return path == "" and "/" or url.decode(path)
+    end,
     query = function(self) return url.fields(self.target:match "%?(.*)$") end,
     peer = function(self) return (self.stream:peer()) end,
     port = function(self) return (select(2, self.stream:peer())) end,
@@ -45,7 +48,7 @@ local function invite(self)
     end
 end
 
-local STATUS <const> = { timeout = 408, toolarge = 413, protocol = 400 }
+local STATUS <const> = { timeout = 408, toolarge = 413, protocol = 400, eof = 400, reset = 400 }
 
 local function failed(self, message, code)
     self.failure = STATUS[code]
@@ -89,11 +92,13 @@ end
 
 --- Become a WebSocket, when the other side wants that. Waits.
 -- @function request:websocket
--- @tparam[opt] table opts see asyncoro.http.websocket
+-- @tparam[opt] table opts as for `http.websocket` (`limit`, `protocol`, `ping`, `timeout`), and
+-- @tparam[opt] string|{string,...} opts.origin whose pages may connect besides those of the same host, as browsers say
+-- it ("https://a.example"); "*": all
 -- @treturn websocket
 -- @treturn[2] nil
 -- @treturn[2] string message
--- @treturn[2] string "protocol": it does not want to; the handler may answer as usual
+-- @treturn[2] string "protocol": it does not want to; "denied": a page of another host. The handler may answer as usual
 function methods:websocket(opts)
     return require("asyncoro.http.websocket").accept(self, opts)
 end

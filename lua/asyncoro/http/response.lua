@@ -13,6 +13,9 @@ Response.__index = Response
 -- Set by the server itself.
 local OWN <const> = { ["transfer-encoding"] = true, connection = true, date = true }
 
+-- A body up to this size is sent in one piece with the head.
+local JOINED_MOST <const> = 16384
+
 -- May a response of this status have a body?
 local function may_have_body(status)
     return status >= 200 and status ~= 204 and status ~= 304
@@ -40,6 +43,10 @@ function Response:header(name, value)
     if self.sent then error("response: the head has been sent already", 2) end
     name = name:lower()
     if OWN[name] then error(("response: the header '%s' is set by the server"):format(name), 2) end
+    if name == "content-length" and value ~= nil then
+        value = math.tointeger(tonumber(value))
+        if not value or value < 0 then error("response: content-length: a number of bytes expected", 2) end
+    end
     if not self.headers then self.headers = {} end
     self.headers[name] = value
     return self
@@ -48,7 +55,7 @@ end
 -- What the Connection header is to say.
 local function connection_of(self)
     local request <const> = self.request
-    if self.close or self.server.stopping or not request.keep_alive then
+    if self.close or self.server.stopping or not request.keep_alive or request.failure then
         self.close = true
         return "close"
     end
@@ -64,7 +71,8 @@ end
 
 -- Send the head of a response whose body comes in pieces.
 local function begin(self)
-    local length <const> = self.headers and math.tointeger(tonumber(self.headers["content-length"]))
+    local length <const> = self.headers and self.headers["content-length"]
+    self.left = length
     self.silent = self.request.method == "HEAD" or not may_have_body(self.code)
     self.chunked = not length and not self.silent and self.request.version >= 11
     if not length and not self.chunked and not self.silent then self.close = true end -- its end is the stream's
@@ -89,20 +97,36 @@ function Response:write(piece)
     end
     if self.silent or #piece == 0 then return true end
     if self.chunked then return written(self, self.stream:write(body.chunk(piece))) end
+    if self.left then
+        if #piece > self.left then
+            self.close, self.failed = true, true
+            error("response: the body is longer than its content-length", 2)
+        end
+        self.left = self.left - #piece
+    end
     return written(self, self.stream:write(piece))
 end
 
--- Send all of a response at once; a short body in one piece with its head. What is wrong with it raises before anything
--- has been sent.
+-- The bytes of a whole response: in one piece, or the head and a long body. Raises what is wrong with it.
 local function whole(self, text)
     local status <const>, headers <const> = self.code, self.headers
-    local length = not (headers and headers["content-length"]) and #text or nil
-    if not may_have_body(status) then length, text = nil, "" end
-    if self.request.method == "HEAD" then text = "" end
-    local rest <const> = #text > 16384 and text or ""
-    local bytes <const> = head(status, headers, length, connection_of(self), rest == "" and text or "")
-    self.sent, self.finished = true, true
-    return written(self, self.stream:write(bytes, rest))
+    if type(text) ~= "string" then
+        if type(text) ~= "number" then error("response: the body is a " .. type(text) .. ", not a string", 0) end
+        text = tostring(text)
+    end
+    if not may_have_body(status) then return head(status, headers, nil, connection_of(self)) end
+    local length = #text
+    local given <const> = headers and headers["content-length"]
+    if self.request.method == "HEAD" then
+        text, length = "", not given and length or nil
+    elseif given then
+        if given ~= length then
+            error(("response: a body of %d bytes, and a content-length of %d"):format(length, given), 0)
+        end
+        length = nil
+    end
+    if #text > JOINED_MOST then return head(status, headers, length, connection_of(self)), text end
+    return head(status, headers, length, connection_of(self), text)
 end
 
 --- Send the response, or what is left of it. Waits until the system has taken it.
@@ -118,9 +142,16 @@ function Response:finish(text)
         if text then self:write(text) end
         self.finished = true
         if self.failed then return nil, "response: nobody reads it any more", "closed" end
+        if self.left and self.left > 0 and not self.silent then
+            self.close, self.failed = true, true
+            return nil, "response: the body is shorter than its content-length", "protocol"
+        end
         return not self.chunked or written(self, self.stream:write(body.LAST_CHUNK))
     end
-    return whole(self, text or "")
+    local bytes <const>, more <const> = whole(self, text or "")
+    self.sent, self.finished = true, true
+    if more then return written(self, self.stream:write(bytes, more)) end
+    return written(self, self.stream:write(bytes))
 end
 
 local Events <const> = { __name = "events" }

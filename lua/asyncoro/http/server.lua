@@ -30,15 +30,29 @@ Server.__index = Server
 
 local STATUS <const> = { toolarge = 431, protocol = 400, timeout = 408 }
 
--- Answer what is no proper request, and close. What the other side still sends is read for a moment: to close at once
--- could take the answer from it.
+-- How long the other side has to take an answer, when it sends what nobody wants to read.
+local LINGER <const> = 1
+
+-- Connections over the limit that are told so at a time.
+local REFUSED_MOST <const> = 100
+
+-- Say that no more is coming, and pass over what still comes, for a moment: to close with unread bytes resets the
+-- connection, and could take the answer from the other side.
+local function linger(stream)
+    if not stream:is_open() or not stream:shutdown(LINGER) then return end
+    local limit <const> = core.now() + LINGER
+    local left = 1 << 20
+    while left > 0 do
+        local data <const> = stream:read(65536, math.max(limit - core.now(), 0))
+        if not data then return end
+        left = left - #data
+    end
+end
+
+-- Answer what is no proper request, and close.
 local function refuse(stream, status)
     local text <const> = ("%d %s\n"):format(status, core.http.reason(status))
-    if stream:write(respond(status, { ["content-type"] = "text/plain" }, #text, "close", text)) then
-        stream:shutdown(1)
-        local limit <const> = core.now() + 1
-        while core.now() < limit and stream:read(65536, limit - core.now()) do end -- luacheck: ignore 542
-    end
+    if stream:write(respond(status, { ["content-type"] = "text/plain" }, #text, "close", text)) then linger(stream) end
     stream:close()
 end
 
@@ -49,11 +63,11 @@ end
 
 local function answer(response, first, text, headers)
     if response.finished then return end
-    if first == nil and not response.sent and response.request.failure then -- of the body, and the handler says nothing
-        response:status(response.request.failure)
-        response.close = true
-    end
-    if math.type(first) == "integer" then
+    local request <const> = response.request
+    if first == nil and not response.sent and request.failure then -- it could not read the body, and says nothing
+        response:status(request.failure)
+        response:finish(core.http.reason(request.failure) .. "\n")
+    elseif math.type(first) == "integer" then
         response:status(first)
         for name, value in pairs(headers or {}) do response:header(name, value) end
         response:finish(text)
@@ -68,11 +82,12 @@ local function traceback(err)
 end
 
 -- Call the handler, and send what it returns.
-local function handle(self, request, response)
-    local ok <const>, err <const> = xpcall(function()
-        answer(response, self.options.handler(request, response))
-    end, traceback)
-    if ok then return end
+local function work(handler, request, response)
+    return answer(response, handler(request, response))
+end
+
+-- The handler, or what it has returned, has failed.
+local function fail(self, request, response, err)
     if core.is_cancel(err) then error(err, 0) end
     if not request.failure then report(self, err, request) end
     response.close = true
@@ -85,11 +100,17 @@ local function handle(self, request, response)
     end
 end
 
+local function handle(self, request, response)
+    local ok <const>, err <const> = xpcall(work, traceback, self.options.handler, request, response)
+    if not ok then fail(self, request, response, err) end
+end
+
 -- Read the rest of a body, when it is short.
 local function drop_rest(request)
+    local limit <const> = core.now() + LINGER
     local left = DROPPED_MOST
     while left > 0 do
-        local piece <const>, message <const> = request.reader:body(left, 1)
+        local piece <const>, message <const> = request.reader:body(left, math.max(limit - core.now(), 0))
         if not piece then return not message end
         left = left - #piece
     end
@@ -97,7 +118,7 @@ local function drop_rest(request)
 end
 
 -- One request. True when another may follow.
-local function serve_one(self, connection, reader, method, target, version, keep_alive, serial)
+local function serve_one(self, connection, reader, method, target, version, keep_alive, serial, has_body)
     local stream <const> = connection.stream
     local request <const> = setmetatable({
         method = method, target = target, version = version, keep_alive = keep_alive, serial = serial,
@@ -105,7 +126,7 @@ local function serve_one(self, connection, reader, method, target, version, keep
     }, Request)
     local response <const> = setmetatable({ server = self, request = request, stream = stream, code = 200 }, Response)
     request.response = response
-    local _, complete, _, _, has_body <const> = reader:state()
+    response.close = not keep_alive
     if has_body then
         local length <const> = tonumber(request.headers["content-length"])
         if length and length > self.options.body_limit then
@@ -113,14 +134,19 @@ local function serve_one(self, connection, reader, method, target, version, keep
             return false
         end
     end
+    connection.request = request
     handle(self, request, response)
-    if request.upgraded or response.close or self.stopping then return false end
-    if has_body and not complete then
-        _, complete = reader:state()
-        local awaited <const> = request.headers.expect and not request.invited
-        if not complete and (awaited or not drop_rest(request)) then return false end
+    if request.upgraded then
+        request.upgraded:close()
+        return false
     end
-    return true
+    if not has_body then return not response.close and not self.stopping end
+    local _, complete <const> = reader:state()
+    if complete then return not response.close and not self.stopping end
+    local awaited <const> = request.headers.expect and not request.invited
+    if not awaited and not response.close and not self.stopping and drop_rest(request) then return true end
+    if not response.failed then linger(stream) end
+    return false
 end
 
 -- All requests of one connection.
@@ -131,16 +157,17 @@ local function serve(self, connection)
     local wait = opts.header_timeout
     repeat
         connection.idle = true
-        local method <const>, target <const>, version <const>, keep_alive <const>, serial <const> =
+        local method <const>, target <const>, version <const>, keep_alive <const>, serial <const>, has_body <const> =
             reader:head(wait, opts.header_timeout)
         connection.idle = false
         if not method then
-            local status <const> = STATUS[version] -- the code of the failure; then: had it begun?
+            -- nil, message, code, has it begun?, which status says so?
+            local status <const> = serial or STATUS[version]
             if status and (status ~= 408 or keep_alive) then refuse(stream, status) end
             return
         end
         wait = opts.idle_timeout
-    until not serve_one(self, connection, reader, method, target, version, keep_alive, serial)
+    until not serve_one(self, connection, reader, method, target, version, keep_alive, serial, has_body)
 end
 
 local Connection <const> = {}
@@ -160,14 +187,35 @@ local function connected(self, stream)
     serve(self, connection)
 end
 
+-- There are too many connections: say so, unless too many are being told already.
+local function turn_away(self, stream)
+    if self.refused >= REFUSED_MOST then return stream:close() end
+    self.refused = self.refused + 1
+    core.spawn({ name = "http refusal", daemon = true }, function()
+        local _ <close> = setmetatable({}, { __close = function() self.refused = self.refused - 1 end })
+        stream:settimeout(LINGER)
+        refuse(stream, 503)
+    end)
+end
+
+local CONNECTION <const> = { name = "http connection" }
+
 local function accept(self)
-    for stream in self.listener:clients() do
-        if self.count >= self.options.connections then
-            core.spawn({ daemon = true }, refuse, stream, 503)
+    while true do
+        local stream <const>, message <const>, code <const> = self.listener:accept()
+        if stream then
+            if self.count >= self.options.connections then
+                turn_away(self, stream)
+            else
+                self.count = self.count + 1
+                self.drained:clear()
+                core.spawn(CONNECTION, connected, self, stream)
+            end
+        elseif code == "closed" then
+            return
         else
-            self.count = self.count + 1
-            self.drained:clear()
-            core.spawn({ name = "http connection" }, connected, self, stream)
+            log:error("http: %s", message)
+            core.sleep(0.1)
         end
     end
 end
@@ -205,7 +253,12 @@ function Server:shutdown(timeout)
     self.stopping = true
     self.listener:close()
     for connection in pairs(self.open) do
-        if connection.idle then connection.stream:close() end
+        local ws <const> = connection.request and connection.request.upgraded
+        if connection.idle then
+            connection.stream:close()
+        elseif ws then
+            core.spawn(ws.close, ws, 1001, "the server stops")
+        end
     end
     if self.count == 0 or self.drained:wait(timeout or 30) then return true end
     local count <const> = self.count
@@ -257,7 +310,7 @@ return function(opts)
     end
     if not listener then return nil, message, code end
     local self <const> = setmetatable({
-        options = given, listener = listener, open = {}, count = 0, drained = require "asyncoro.event"(),
+        options = given, listener = listener, open = {}, count = 0, refused = 0, drained = require "asyncoro.event"(),
     }, Server)
     core.spawn({ name = "http server" }, accept, self)
     return self

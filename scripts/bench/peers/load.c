@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* load.c -- a load for echo servers, and what it costs them.
- *   load N COMMAND...: starts the server, which prints its port, keeps 100 connections busy with 64
- *   bytes each, one outstanding, for N round trips, and prints the server's CPU time per round trip in
- *   microseconds, and round trips per second. */
+/* load.c -- a load for servers, and what it costs them.
+ *   load [--http] N COMMAND...: starts the server, which prints its port, keeps 100 connections busy
+ *   with 64 bytes that come back (or a GET), one outstanding each, for N round trips, and prints the
+ *   server's CPU time per round trip in microseconds, and round trips per second. */
+#define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +19,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CONNECTIONS = 100, SIZE = 64 };
+enum { CONNECTIONS = 100, SIZE = 64, MOST = 4096 };
+
+/* What is asked, and how long an answer is: all are alike. */
+static char question[MOST];
+static size_t question_size = SIZE, answer_size = SIZE;
 
 static void
 die(const char *what)
@@ -90,29 +96,58 @@ dial(int port)
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&at, sizeof at) != 0) die("connect");
-    return fd;
+    for (int i = 0; fd >= 0 && i < 200; i++) { /* it may not listen yet */
+        if (connect(fd, (struct sockaddr *)&at, sizeof at) == 0) return fd;
+        usleep(10000);
+    }
+    die("connect");
+    return -1;
 }
 
 static void
 ask(int fd)
 {
-    static const char bytes[SIZE];
-
-    if (write(fd, bytes, SIZE) != SIZE) die("write");
+    if (write(fd, question, question_size) != (ssize_t)question_size) die("write");
 }
 
 static void
 answer(int fd)
 {
-    char bytes[SIZE];
+    char bytes[MOST];
     size_t got = 0;
 
-    while (got < SIZE) {
-        ssize_t n = read(fd, bytes + got, SIZE - got);
+    while (got < answer_size) {
+        ssize_t n = read(fd, bytes + got, answer_size - got);
         if (n <= 0) die("read");
         got += (size_t)n;
     }
+}
+
+/* A first GET, to learn how long the answers are. */
+static void
+learn(int port)
+{
+    char bytes[MOST];
+    const char *body = NULL, *length = NULL;
+    int fd = dial(port);
+
+    question_size = (size_t)snprintf(question, sizeof question,
+                                     "GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", port);
+    ask(fd);
+    for (size_t got = 0; body == NULL;) {
+        ssize_t n = read(fd, bytes + got, MOST - 1 - got);
+        if (n <= 0) die("read");
+        got += (size_t)n;
+        bytes[got] = '\0';
+        body = strstr(bytes, "\r\n\r\n");
+    }
+    length = strcasestr(bytes, "\r\ncontent-length: ");
+    if (length == NULL || length > body || strncmp(bytes, "HTTP/1.1 200", 12) != 0) {
+        fprintf(stderr, "load: no answer of a known length\n");
+        exit(1);
+    }
+    answer_size = (size_t)(body - bytes) + 4 + strtoul(length + 18, NULL, 10);
+    close(fd);
 }
 
 /* Round trips until so many have been made. */
@@ -140,12 +175,17 @@ main(int argc, char **argv)
 {
     int fds[CONNECTIONS], port, epoll = epoll_create1(0);
 
+    bool http = argc > 1 && strcmp(argv[1], "--http") == 0;
+
+    argc -= http;
+    argv += http;
     if (argc < 3) {
-        fprintf(stderr, "usage: load N COMMAND...\n");
+        fprintf(stderr, "usage: load [--http] N COMMAND...\n");
         return 1;
     }
     long count = strtol(argv[1], NULL, 10);
     pid_t pid = serve(argv + 2, &port);
+    if (http) learn(port);
     for (int i = 0; i < CONNECTIONS; i++) {
         struct epoll_event event = {.events = EPOLLIN};
         event.data.fd = fds[i] = dial(port);
