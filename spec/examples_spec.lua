@@ -184,6 +184,28 @@ for form_name, form in pairs(forms) do
             assert.equal("n = 13\n", finish(server))
         end)
 
+        it("http_server, http_load", function()
+            if not pcall(require, "asyncoro.http") then return end
+            local server <const> = program.converse({ EXAMPLES .. "http_server.lua" }, form)
+            local url <const> = assert(server:line():match "^http://127%.0%.0%.1:%d+/$")
+            local lines <const> = run(form, "http_load", { url .. "hello?name=you", "5", "100" })
+            assert.matches("^100 requests in ", lines[1])
+            assert.equal("200: 100", lines[3])
+            local code <const>, out <const> = program.run { "-e", ([[
+                local http = require("asyncoro").http
+                local url = "%s"
+                print(http.post(url .. "hello", "name=World"):body())
+                print((http.get(url .. "count?to=3"):body():gsub("\n", " ")))
+                print(http.get(url .. "none").status, http.get(url .. "echo").status, #http.get(url):body() > 500)
+                local events <close> = http.get(url .. "events")
+                print((events:read()))
+                local ws <close> = http.websocket((url:gsub("^http", "ws")) .. "echo")
+                ws:send "echoed"
+                print((ws:receive()))]]):format(url) }
+            assert.same({ 0, "Hello, World!\n\n1 2 3 \n404\t426\ttrue\ndata: 1\n\n\nechoed\n" }, { code, out })
+            assert.equal("", finish(server))
+        end)
+
         it("webserver", function()
             local server <const>, port <const> = start(form, "webserver", { "127.0.0.1", "0" })
             local script <const> = [[

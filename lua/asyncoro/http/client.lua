@@ -359,8 +359,9 @@ end
 function Response:body(limit)
     local text <const>, message <const>, code <const> = body.collect(function() return self:read() end,
         limit or BODY_LIMIT, self.url)
-    if not text then self:close() end
-    return text, message, code
+    if text then return text end
+    self:close()
+    return nil, message, code
 end
 
 -- Read what is left when that is little, so that the connection can be used again; else close it.
