@@ -108,8 +108,10 @@ ctx_settings(SSL_CTX *ctx, aco_tls_context *context, char **error)
 
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    /* The chain is what is in the file: to look for it among the system's certificates, at each
+     * handshake, takes as long as the rest. */
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                              SSL_MODE_RELEASE_BUFFERS);
+                              SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_read_ahead(ctx, 1);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(ctx, aco_tls_new_session);
@@ -130,6 +132,14 @@ ctx_settings(SSL_CTX *ctx, aco_tls_context *context, char **error)
     return ACO_OK;
 }
 
+/* Not SSL_CTX_set_default_verify_paths, which would also read the whole folder for each certificate
+ * whose issuer it does not find by its hash. */
+static bool
+trust_system(SSL_CTX *ctx)
+{
+    return SSL_CTX_set_default_verify_file(ctx) == 1 && SSL_CTX_set_default_verify_dir(ctx) == 1;
+}
+
 static int
 ctx_fill(SSL_CTX *ctx, aco_tls_context *context, const identity *id, char **error)
 {
@@ -139,8 +149,7 @@ ctx_fill(SSL_CTX *ctx, aco_tls_context *context, const identity *id, char **erro
     if (err == ACO_OK && id->certificate != NULL)
         err = aco_certificate_use(ctx, id->certificate, id->key, id->password, error);
     if (err == ACO_OK && ca != NULL) err = aco_certificate_trust(ctx, ca, error);
-    if (err == ACO_OK && ca == NULL && !context->config.insecure &&
-        SSL_CTX_set_default_verify_paths(ctx) != 1)
+    if (err == ACO_OK && ca == NULL && !context->config.insecure && !trust_system(ctx))
         err = ACO_ENOMEM;
     ERR_clear_error();
     return err;
