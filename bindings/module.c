@@ -18,6 +18,7 @@
 #include "bindings/socket.h"
 #include "bindings/stream.h"
 #include "bindings/swap.h"
+#include "bindings/tls.h"
 #include "bindings/udp.h"
 #include "bindings/waitq.h"
 #include "bindings/watch.h"
@@ -100,6 +101,7 @@ acl_open_core(lua_State *L, struct event_base *base)
     acl_open_stream(L, e);
     acl_open_socket(L, e);
     acl_open_udp(L, e);
+    acl_open_tls(L, e);
     acl_open_resolve(L, e);
     acl_open_file(L, e);
     acl_open_process(L, e);

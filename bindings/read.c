@@ -214,7 +214,7 @@ read_wait(lua_State *L, acl_engine *e, aco_stream *s, const wish *w, aco_waitq *
     e->io_streak = 0;
     aco_wait_begin(&c->task, ACO_WAIT_READ);
     aco_wait_on(&c->task, wait);
-    return acl_park(L, e, c, deadline, (lua_KContext)w->kind, read_k);
+    return acl_park(L, e, c, aco_stream_until(s, deadline), (lua_KContext)w->kind, read_k);
 }
 
 /* Go on until there is a result, or a wait. The buffer has been looked at. */
@@ -253,7 +253,9 @@ read_k(lua_State *L, int status, lua_KContext kind)
     s->reading = false;
     acl_wait_end(L, e, c);
     wish_get(L, (enum read_kind)kind, &w);
-    if (c->task.wake_err != ACO_OK) return read_fail(L, s, &w, c->task.wake_err);
+    int err = c->task.wake_err;
+    bool again = err == ACO_ETIMEOUT && acl_stream_early(s, lua_tointeger(L, AT_DEADLINE));
+    if (err != ACO_OK && !again) return read_fail(L, s, &w, err);
     return read_run(L, e, s, &w);
 }
 

@@ -32,7 +32,7 @@ acl_stream_new(lua_State *L, acl_engine *e)
     memset(s, 0, sizeof *s);
     s->loop = &e->loop;
     s->fd = -1;
-    s->timeout = ACO_NEVER;
+    s->timeout = s->limit = ACO_NEVER;
     aco_watch_init(&s->reader, &e->loop, -1, false);
     aco_watch_init(&s->writer, &e->loop, -1, true);
     luaL_setmetatable(L, STREAM_NAME);
@@ -106,6 +106,12 @@ acl_stream_deadline(lua_State *L, const aco_stream *s, int idx)
     if (!lua_isnoneornil(L, idx)) return acl_opt_deadline(L, idx);
     if (s->timeout == ACO_NEVER || s->timeout == 0) return s->timeout;
     return aco_now() + s->timeout;
+}
+
+bool
+acl_stream_early(const aco_stream *s, aco_time deadline)
+{
+    return s->limit < deadline && aco_now() < deadline;
 }
 
 static int

@@ -28,6 +28,9 @@ int acl_stream_fail(lua_State *L, aco_stream *s, const char *what, int err);
 /** How long operations of this stream may take: the time-out at idx, or the stream's own. */
 aco_time acl_stream_deadline(lua_State *L, const aco_stream *s, int idx);
 
+/** After a wait that ended with ACO_ETIMEOUT: it was not the operation's own deadline. */
+bool acl_stream_early(const aco_stream *s, aco_time deadline);
+
 /** The end of an operation that had `results` and did not wait: gives the other coros a turn now
  * and then. Use as: return acl_io_done(L, e, results); */
 int acl_io_done(lua_State *L, acl_engine *e, int results);

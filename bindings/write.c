@@ -97,7 +97,7 @@ write_wait(lua_State *L, acl_engine *e, aco_stream *s, const progress *at, aco_w
     e->io_streak = 0;
     aco_wait_begin(&c->task, ACO_WAIT_WRITE);
     aco_wait_on(&c->task, wait);
-    return acl_park(L, e, c, at->deadline, once, write_k);
+    return acl_park(L, e, c, aco_stream_until(s, at->deadline), once, write_k);
 }
 
 /* Go on until all has been sent (once: until anything has), or a wait. */
@@ -108,15 +108,15 @@ write_run(lua_State *L, acl_engine *e, aco_stream *s, progress *at, bool once)
     aco_waitq *wait;
 
     for (;;) {
-        int n = pieces_get(L, at, pieces);
+        bool done = at->index > at->count || (once && at->sent > 0);
+        int n = done ? 0 : pieces_get(L, at, pieces);
         size_t sent = 0;
-        if (n == 0) return write_done(L, e, at->sent);
-        int err = aco_stream_write(s, pieces, n, &sent, &wait);
+        int err = n > 0 ? aco_stream_write(s, pieces, n, &sent, &wait) : aco_stream_flush(s, &wait);
+        if (err == ACO_OK && n == 0) return write_done(L, e, at->sent);
         if (err == ACO_EBUSY && at->deadline != 0) return write_wait(L, e, s, at, wait, once);
         if (err == ACO_EBUSY) err = ACO_ETIMEOUT;
         if (err != ACO_OK) return write_fail(L, s, err, at->sent);
         progress_by(L, at, sent);
-        if (once || at->index > at->count) return write_done(L, e, at->sent);
     }
 }
 
@@ -132,7 +132,9 @@ write_k(lua_State *L, int status, lua_KContext once)
     s->writing = false;
     acl_wait_end(L, e, c);
     progress_pop(L, &at);
-    if (c->task.wake_err != ACO_OK) return write_fail(L, s, c->task.wake_err, at.sent);
+    int err = c->task.wake_err;
+    bool again = err == ACO_ETIMEOUT && acl_stream_early(s, at.deadline);
+    if (err != ACO_OK && !again) return write_fail(L, s, err, at.sent);
     return write_run(L, e, s, &at, once != 0);
 }
 
@@ -232,8 +234,11 @@ shutdown_k(lua_State *L, int status, lua_KContext ctx)
     (void)ctx;
     s->writing = false;
     acl_wait_end(L, e, c);
-    if (c->task.wake_err != ACO_OK) return acl_stream_fail(L, s, "shutdown", c->task.wake_err);
-    return shutdown_result(L, e, s, (aco_time)lua_tointeger(L, 2));
+    int err = c->task.wake_err;
+    aco_time deadline = (aco_time)lua_tointeger(L, 2);
+    bool again = err == ACO_ETIMEOUT && acl_stream_early(s, deadline);
+    if (err != ACO_OK && !again) return acl_stream_fail(L, s, "shutdown", err);
+    return shutdown_result(L, e, s, deadline);
 }
 
 static int
@@ -247,7 +252,7 @@ shutdown_result(lua_State *L, acl_engine *e, aco_stream *s, aco_time deadline)
         s->writing = true;
         aco_wait_begin(&c->task, ACO_WAIT_WRITE);
         aco_wait_on(&c->task, wait);
-        return acl_park(L, e, c, deadline, 0, shutdown_k);
+        return acl_park(L, e, c, aco_stream_until(s, deadline), 0, shutdown_k);
     }
     if (err == ACO_EBUSY) err = ACO_ETIMEOUT;
     if (err != ACO_OK) return acl_stream_fail(L, s, "shutdown", err);

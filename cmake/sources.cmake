@@ -4,7 +4,8 @@ set(ACO_CORE_SOURCES
     core/base/buf.c core/base/clock.c core/base/digest.c core/base/error.c core/base/map.c core/base/msgpack.c
     core/base/random.c core/base/version.c core/engine/inbox.c core/engine/loop.c core/engine/mailbox.c core/engine/pool.c
     core/engine/process.c core/engine/scope.c core/engine/task.c core/engine/timer.c core/engine/watch.c
-    core/engine/watchdog.c core/io/address.c core/io/child.c core/io/file.c core/io/datagram.c core/io/lookup.c core/io/path.c core/io/signals.c core/io/sigpipe.c core/io/socket.c core/io/stream.c)
+    core/engine/watchdog.c core/io/address.c core/io/certificate.c core/io/child.c core/io/file.c core/io/datagram.c core/io/lookup.c core/io/path.c core/io/signals.c core/io/sigpipe.c core/io/socket.c core/io/stream.c
+    core/io/tls.c core/io/tls_bio.c core/io/tls_context.c core/io/tls_error.c)
 set(ACO_BINDING_SOURCES
     bindings/alloc.c bindings/call.c bindings/cancel.c bindings/codec.c bindings/coro.c bindings/coroutine.c
     bindings/decode.c bindings/digest.c bindings/dispatch.c bindings/drain.c bindings/drive.c
@@ -12,7 +13,7 @@ set(ACO_BINDING_SOURCES
     bindings/group.c bindings/leash.c bindings/lock.c bindings/message.c bindings/module.c bindings/names.c bindings/native.c
     bindings/nest.c bindings/place.c bindings/process.c bindings/reach.c bindings/read.c bindings/resolve.c bindings/remote.c bindings/report.c bindings/run.c bindings/runtime.c
     bindings/sched.c bindings/send.c bindings/spawn.c bindings/state.c bindings/swap.c bindings/wait.c
-    bindings/signals.c bindings/socket.c bindings/stream.c bindings/udp.c bindings/waitq.c bindings/watch.c bindings/write.c)
+    bindings/signals.c bindings/socket.c bindings/stream.c bindings/tls.c bindings/udp.c bindings/waitq.c bindings/watch.c bindings/write.c)
 if(ACO_LLHTTP)
     list(APPEND ACO_CORE_SOURCES core/io/http.c)
     list(APPEND ACO_BINDING_SOURCES bindings/http.c bindings/http_head.c)
@@ -25,6 +26,6 @@ set(ACO_LUA_FILES
     asyncoro/init.lua asyncoro/lexer.lua
     asyncoro/load.lua asyncoro/lock.lua asyncoro/log.lua asyncoro/options.lua asyncoro/pool.lua asyncoro/process.lua asyncoro/prototype.lua asyncoro/queue.lua
     asyncoro/repl.lua asyncoro/require.lua asyncoro/resolve.lua asyncoro/select.lua asyncoro/semaphore.lua asyncoro/signal.lua asyncoro/socket.lua asyncoro/source.lua asyncoro/standard.lua
-    asyncoro/supervisor.lua asyncoro/udp.lua
+    asyncoro/supervisor.lua asyncoro/tls.lua asyncoro/udp.lua
     asyncoro/compat/luasocket.lua asyncoro/compat/luasocket_udp.lua asyncoro/compat/luasocket_words.lua)
 set_source_files_properties(core/base/version.c PROPERTIES COMPILE_DEFINITIONS ASYNCORO_VERSION="${PROJECT_VERSION}")

@@ -254,6 +254,24 @@ for form_name, form in pairs(forms) do
             assert.equal("", finish(one)) -- it ends when the server has
         end)
 
+        it("tls_echo_server and tls_echo_client", function()
+            local folder <const> = program.folder()
+            local cert <const>, key <const> = folder .. "/cert.pem", folder .. "/key.pem"
+            program.capture(("openssl req -x509 -newkey rsa:2048 -nodes -keyout %s -out %s -days 30 -subj /CN=localhost "
+                .. "-addext subjectAltName=DNS:localhost,IP:127.0.0.1 2>&1"):format(key, cert))
+            local server <const>, port <const> = start(form, "tls_echo_server", { cert, key, "127.0.0.1", "0" })
+            for _ = 1, 2 do
+                local lines <const> = run(form, "tls_echo_client", { cert, "127.0.0.1", port }, "hello\nworld\n")
+                assert.matches("^TLSv1.3, TLS_%w+_%w+_%w+_%w+, CN=localhost$", lines[1])
+                assert.same({ "hello", "world" }, { lines[2], lines[3] })
+                server:type "reload"
+                assert.equal("true", server:line())
+            end
+            server:type "quit"
+            assert.equal("", finish(server))
+            program.remove(folder)
+        end)
+
         it("socket_afile", function()
             local name <const> = "core/io/stream.c"
             local sum <const> = program.capture("sha1sum " .. name):match "^%x+"

@@ -34,7 +34,8 @@
     X(UNSUPPORTED, "unsupported", "not supported here")                                            \
     X(UNREACHABLE, "unreachable", "unreachable")                                                   \
     X(NOSPACE, "nospace", "no space left")                                                         \
-    X(LIMIT, "limit", "too many open files")
+    X(LIMIT, "limit", "too many open files")                                                       \
+    X(TRUNCATED, "truncated", "ended too early")
 
 enum aco_err {
     ACO_OK = 0,

@@ -147,8 +147,12 @@ const aco_transport aco_plain_transport = {
 void
 aco_stream_init(aco_stream *s, aco_loop *loop, int fd, const aco_transport *transport, void *state)
 {
-    *s = (aco_stream){
-        .transport = transport, .state = state, .loop = loop, .fd = fd, .timeout = ACO_NEVER};
+    *s = (aco_stream){.transport = transport,
+                      .state = state,
+                      .loop = loop,
+                      .fd = fd,
+                      .timeout = ACO_NEVER,
+                      .limit = ACO_NEVER};
     aco_watch_init(&s->reader, loop, fd, false);
     aco_watch_init(&s->writer, loop, fd, true);
 }
@@ -315,6 +319,13 @@ aco_stream_write(aco_stream *s, const struct iovec *pieces, int count, size_t *p
 }
 
 int
+aco_stream_flush(aco_stream *s, aco_waitq **wait)
+{
+    if (s->transport == NULL) return ACO_ECLOSED;
+    return s->transport->flush != NULL ? s->transport->flush(s, wait) : ACO_OK;
+}
+
+int
 aco_stream_shutdown(aco_stream *s, aco_waitq **wait)
 {
     if (s->transport == NULL) return ACO_ECLOSED;
@@ -329,6 +340,7 @@ aco_stream_ready(aco_stream *s, aco_waitq **wait)
 {
     if (s->transport == NULL || s->ended || aco_stream_size(s) > 0) return ACO_OK;
     if (s->transport->pending != NULL && s->transport->pending(s)) return ACO_OK;
+    if (s->transport->ready != NULL) return s->transport->ready(s, wait);
     if (s->fd < 0) return ACO_OK;
     int err = aco_watch_test(s->fd, false);
     return err == ACO_ETIMEOUT ? aco_stream_await(&s->reader, wait) : ACO_OK;

@@ -32,6 +32,12 @@ typedef struct aco_transport {
     /** True when a read would give something now, without looking at the descriptor; may be NULL.
      */
     bool (*pending)(const aco_stream *s);
+    /** ACO_OK when a read would not have to wait, else ACO_EBUSY: wait in `*wait`. NULL: when the
+     * descriptor is readable. */
+    int (*ready)(aco_stream *s, aco_waitq **wait);
+    /** See that all that was written is on its way: ACO_EBUSY: wait in `*wait` and call again.
+     * NULL: a write leaves nothing behind. */
+    int (*flush)(aco_stream *s, aco_waitq **wait);
 } aco_transport;
 
 struct aco_stream {
@@ -43,6 +49,8 @@ struct aco_stream {
     size_t taken;     /* of them, from the start */
     size_t scanned;   /* of what is left, and known not to hold what a reader looks for */
     aco_time timeout; /* of each operation, ACO_NEVER: none */
+    aco_time limit;   /* when a wait is to end, and the operation to be called again: the transport
+                         has a deadline of its own; ACO_NEVER */
     char *label;      /* for messages: what it is connected to, a path; owned, may be NULL */
     char *error;      /* text of the last failure when errno does not say it; owned, may be NULL */
     int fd;           /* -1: none (any more) */
@@ -114,6 +122,9 @@ ACO_MUSTUSE int aco_stream_read(aco_stream *s, void *data, size_t size, size_t *
 /** Send. As the transport's write; ACO_ECLOSED after a shutdown. */
 ACO_MUSTUSE int aco_stream_write(aco_stream *s, const struct iovec *pieces, int count, size_t *put,
                                  aco_waitq **wait);
+
+/** After the last write: ACO_OK when the system has all of it. As the transport's flush. */
+ACO_MUSTUSE int aco_stream_flush(aco_stream *s, aco_waitq **wait);
 ACO_MUSTUSE int aco_stream_shutdown(aco_stream *s, aco_waitq **wait);
 
 /** ACO_OK when a read would not have to wait, ACO_EBUSY: wait in `*wait`; an error: it cannot be
@@ -123,6 +134,13 @@ ACO_MUSTUSE int aco_stream_ready(aco_stream *s, aco_waitq **wait);
 /** For transports: wait until the descriptor is readable, or writable: arms the watch and gives
  * ACO_EBUSY and its queue, or the error. */
 ACO_MUSTUSE int aco_stream_await(aco_watch *watch, aco_waitq **wait);
+
+/** Until when a wait of an operation with this deadline may last. */
+static inline aco_time
+aco_stream_until(const aco_stream *s, aco_time deadline)
+{
+    return s->limit < deadline ? s->limit : deadline;
+}
 
 /** For transports: note errno in the stream; its error. */
 int aco_stream_errno(aco_stream *s);

@@ -41,7 +41,8 @@ local nouns <const> = {
     event = "event", file = "file", group = "group", http = "http", listen = "socket", locate_channel = "channel",
     lock = "lock", log = "log", process = "process", queue = "queue", resolve = "resolve", rlock = "lock",
     select = "select", semaphore = "semaphore", signal = "signal", socket = "socket", stderr = "standard",
-    stdin = "standard", stdout = "standard", supervisor = "supervisor", thread_pool = "pool", udp = "udp",
+    stdin = "standard", stdout = "standard", supervisor = "supervisor", thread_pool = "pool", tls = "tls",
+    udp = "udp",
 }
 
 local function load_noun(name)

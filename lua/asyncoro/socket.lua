@@ -110,16 +110,20 @@ function socket.connect(host, port, opts)
     local given <const> = options.check("connect", opts, CONNECT)
     if type(host) ~= "string" then error("connect: a host expected, got " .. type(host), 2) end
     local deadline <const> = given.timeout and core.now() + given.timeout
-    local stream, message, code
+    local plan, stream, message, code
+    if not is_path(host) then options.check_port("connect", port) end
+    if given.tls then
+        plan, message, code = require("asyncoro.tls").prepare(host, port, given.tls)
+        if not plan then return nil, message, code end
+    end
     if is_path(host) then
         stream, message, code = core.socket.connect(host, nil, given.timeout)
     else
-        options.check_port("connect", port)
         stream, message, code = connect_tcp(host, port, deadline, given.from)
     end
     if not stream then return nil, message, code end
     if given.nodelay == false then stream:setoption("nodelay", false) end
-    if given.tls then return require("asyncoro.tls").client(stream, host, given.tls, remaining(deadline)) end
+    if plan then return require("asyncoro.tls").connected(stream, plan, remaining(deadline)) end
     return stream
 end
 

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- The workloads: sizes, units, who takes part, and the targets. A target compares the median of asyncoro's
 -- first figure with a peer's (`peer`, `ratio`) or with a constant (`value`); `low` says that less is better.
--- `notes` names the figures after the first. `once` means one run without a warm-up, `memory` is how many
--- bytes each of the n must find free.
+-- `notes` names the figures after the first. `served` and `load` are about servers that a
+-- load client starts. `once` means one run without a warm-up, `memory` is how many bytes each of the n must find free.
 
 local LOCAL <const> = { "ceiling", "go", "erlang", "pure", "cqueues", "luv" }
 
@@ -45,6 +45,16 @@ return {
         unit = "us of the server's CPU per request", n = 500000, quick = 100000, peers = { "nginx", "go", "node" },
         notes = { "requests/s" },
         targets = { { peer = "nginx", ratio = 1.5 }, { peer = "go", ratio = 1 }, { peer = "node", ratio = 1 } },
+    },
+    {
+        name = "tls", title = "TLS 1.3, AES-128-GCM: writes of 64 KiB over one connection", unit = "MiB/s",
+        load = "bulk", n = 20000, quick = 4000, peers = { "ceiling" }, notes = { "us of the server's CPU per MiB" },
+        targets = { { peer = "ceiling", ratio = 0.9 } },
+    },
+    {
+        name = "tls_shake", title = "TLS 1.3, P-256: full handshakes, one after the other", unit = "handshakes/s",
+        load = "shake", n = 5000, quick = 1000, peers = { "ceiling" }, notes = { "us of the server's CPU each" },
+        targets = { { peer = "ceiling", ratio = 0.85 } },
     },
     {
         name = "turn", title = "sleep(0) beside the raw lua_resume/lua_yield pair, 100 coros",

@@ -122,6 +122,11 @@ local servers <const> = {
 }
 
 local function command_of(who, workload, n)
+    if workload.load then
+        local server <const> = who == US and ("%s/bin/asyncoro %s/asyncoro/tls.lua"):format(build, here)
+            or build .. "/bench/tls serve"
+        return ("%s/bench/tls %s %d env %s"):format(build, workload.load, n, server)
+    end
     if workload.served then
         local server <const> = servers[workload.served][who]
             or ("%s/bin/asyncoro %s/asyncoro/%s.lua"):format(build, here, workload.name)
