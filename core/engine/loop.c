@@ -236,7 +236,7 @@ loop_block(aco_loop *loop, aco_time deadline)
     if (deadline != ACO_NEVER) {
         aco_time left = deadline - aco_now();
         if (left <= 0) {
-            event_base_loop(loop->base, EVLOOP_NONBLOCK);
+            event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
             return;
         }
         if (loop->own_base)
@@ -251,13 +251,15 @@ loop_block(aco_loop *loop, aco_time deadline)
     if (!loop->own_base) event_del(loop->timer_event);
 }
 
+/* EVLOOP_NONBLOCK alone polls again and again for as long as anything is ready, which descriptors
+ * are until those who were woken have had their turn. */
 void
 aco_loop_poll(aco_loop *loop, aco_time deadline)
 {
     loop_expire(loop);
     if (ACO_UNLIKELY(!loop->listens && loop_listen(loop) != ACO_OK)) return;
     if (loop->ready > 0) {
-        event_base_loop(loop->base, EVLOOP_NONBLOCK);
+        event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
         return;
     }
     loop_block(loop, deadline);
