@@ -101,6 +101,7 @@ push_stream(lua_State *L, acl_engine *e, aco_path *p)
     int fd = p->fd, err;
 
     p->fd = -1;
+    p->made = false;
     if (S_ISREG(p->about.st_mode) || S_ISBLK(p->about.st_mode)) {
         err = aco_file_open(s, &e->loop, aco_process_pool(e->reach->process), fd);
     } else {
@@ -135,6 +136,7 @@ path_result(lua_State *L, acl_engine *e, aco_path *p)
         return 1;
     case ACO_PATH_TEMPDIR:
         lua_pushstring(L, p->path);
+        p->made = false;
         return 1;
     case ACO_PATH_REALPATH:
         lua_pushstring(L, (const char *)p->names.data);
@@ -279,6 +281,7 @@ flush_k(lua_State *L, int status, lua_KContext after)
 
     (void)status;
     s->writing = false;
+    if (after == AFTER_CLOSE && c->task.wake_err == ACO_ECANCELED) aco_stream_close(s);
     acl_wait_end(L, e, c);
     if (c->task.wake_err != ACO_OK)
         return acl_stream_fail(L, s, after_names[after], c->task.wake_err);
