@@ -101,6 +101,7 @@ push_stream(lua_State *L, acl_engine *e, aco_path *p)
     int fd = p->fd, err;
 
     p->fd = -1;
+    p->made = false;
     if (S_ISREG(p->about.st_mode) || S_ISBLK(p->about.st_mode)) {
         err = aco_file_open(s, &e->loop, aco_process_pool(e->reach->process), fd);
     } else {
@@ -135,6 +136,7 @@ path_result(lua_State *L, acl_engine *e, aco_path *p)
         return 1;
     case ACO_PATH_TEMPDIR:
         lua_pushstring(L, p->path);
+        p->made = false;
         return 1;
     case ACO_PATH_REALPATH:
         lua_pushstring(L, (const char *)p->names.data);
@@ -279,6 +281,7 @@ flush_k(lua_State *L, int status, lua_KContext after)
 
     (void)status;
     s->writing = false;
+    if (after == AFTER_CLOSE && c->task.wake_err == ACO_ECANCELED) aco_stream_close(s);
     acl_wait_end(L, e, c);
     if (c->task.wake_err != ACO_OK)
         return acl_stream_fail(L, s, after_names[after], c->task.wake_err);
@@ -366,7 +369,7 @@ stream_close(lua_State *L)
 /* Standard input and output ---------------------------------------------------------------------
  */
 
-/* standard(0, 1 or 2) -> stream */
+/* standard(0, 1 or 2) -> stream; a closed one when the descriptor is closed */
 static int
 standard(lua_State *L)
 {
@@ -377,15 +380,13 @@ standard(lua_State *L)
 
     luaL_argcheck(L, number >= 0 && number <= 2, 1, "0, 1 or 2 expected");
     aco_stream *s = acl_stream_new(L, e);
-    int fd = fcntl(number, F_DUPFD_CLOEXEC, 3);
-    if (fd < 0 || fstat(fd, &about) != 0)
-        return acl_fail(L, ACO_ECLOSED, "%s: %s", labels[number], strerror(errno));
-    int err = ACO_OK;
-    if (S_ISREG(about.st_mode) && number == 0)
+    int fd = fcntl(number, F_DUPFD_CLOEXEC, 3), err = ACO_OK;
+    if (fd < 0 && errno != EBADF) return luaL_error(L, "%s: %s", labels[number], strerror(errno));
+    if (fd >= 0 && number == 0 && fstat(fd, &about) == 0 && S_ISREG(about.st_mode))
         err = aco_file_open(s, &e->loop, aco_process_pool(e->reach->process), fd);
-    else
+    else if (fd >= 0)
         aco_stream_share(s, &e->loop, fd, number);
-    if (err != ACO_OK) return acl_fail(L, err, "%s: %s", labels[number], aco_err_text(err));
+    if (err != ACO_OK) return luaL_error(L, "%s: %s", labels[number], aco_err_text(err));
     s->label = strdup(labels[number]);
     return 1;
 }

@@ -52,19 +52,23 @@ acl_postfork_child(lua_State *L, acl_engine *e)
     leash_again(L, e);
 }
 
+static int
+fork_busy(lua_State *L)
+{
+    return acl_fail(L, ACO_EBUSY,
+                    "fork: isolates run, or jobs on other threads, which a child would not have");
+}
+
 /*** End the threads of this engine, so that the process may fork.
 @function prefork
 @treturn boolean true
 @treturn[2] nil
 @treturn[2] string message
-@treturn[2] string "busy" while isolates run */
+@treturn[2] string "busy" while isolates run, or jobs on other threads (files, names) */
 static int
 prefork(lua_State *L)
 {
-    if (acl_prefork(acl_self(L)) != ACO_OK)
-        return acl_fail(
-            L, ACO_EBUSY,
-            "fork: isolates run, or jobs on other threads, which a child would not have");
+    if (acl_prefork(acl_self(L)) != ACO_OK) return fork_busy(L);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -93,14 +97,14 @@ that know nothing of each other. Does not wait.
 @treturn integer the id of the child's process in the parent, 0 in the child
 @treturn[2] nil
 @treturn[2] string message
-@treturn[2] string "busy" while isolates run, "nomem", "system" */
+@treturn[2] string "busy" while isolates run, or jobs on other threads (files, names); "nomem",
+"system" */
 static int
 fork_here(lua_State *L)
 {
     acl_engine *e = acl_self(L);
 
-    if (acl_prefork(e) != ACO_OK)
-        return acl_fail(L, ACO_EBUSY, "fork: isolates run, whose threads a child would not have");
+    if (acl_prefork(e) != ACO_OK) return fork_busy(L);
     fflush(NULL); /* else both sides would write what is still buffered */
     pid_t pid = fork();
     int err = errno;

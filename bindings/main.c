@@ -9,6 +9,7 @@
  * A chunk that cannot be loaded is raised as an object with __tostring, not as a string: such
  * errors are printed as they are, without a traceback that would only show this file.
  */
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -501,12 +502,26 @@ run_host(struct host *h)
     return code != 0 ? code : h->exit;
 }
 
+/* Standard input, output or error that the caller has closed: the next file or socket would get its
+ * number, and what print writes. */
+static void
+open_standard(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) close(fd);
+}
+
 int
 main(int argc, char **argv)
 {
     struct host h = {.argc = argc, .argv = argv, .option = 1};
     const char *wrong;
 
+    open_standard();
     wrong = parse_options(&h);
     if (wrong != NULL) return usage_error(wrong);
     if (h.show != NULL) {

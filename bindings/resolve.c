@@ -70,6 +70,16 @@ lookup_wait(lua_State *L)
     return acl_job_park(L, e, &l->job, deadline, 0, lookup_k);
 }
 
+/* lookup_done(job) -> boolean */
+static int
+lookup_done(lua_State *L)
+{
+    const aco_lookup *l = *(aco_lookup **)luaL_checkudata(L, 1, "asyncoro.job");
+
+    lua_pushboolean(L, l->job.done);
+    return 1;
+}
+
 /* is_numeric(host) -> boolean */
 static int
 is_numeric(lua_State *L)
@@ -83,8 +93,11 @@ is_numeric(lua_State *L)
 void
 acl_open_resolve(lua_State *L, acl_engine *e)
 {
-    static const luaL_Reg funcs[] = {
-        {"lookup", lookup}, {"lookup_wait", lookup_wait}, {"is_numeric", is_numeric}, {NULL, NULL}};
+    static const luaL_Reg funcs[] = {{"lookup", lookup},
+                                     {"lookup_wait", lookup_wait},
+                                     {"lookup_done", lookup_done},
+                                     {"is_numeric", is_numeric},
+                                     {NULL, NULL}};
 
     acl_setfuncs(L, e, funcs);
 }

@@ -10,6 +10,8 @@ describe("resolve", function()
             for _, address in ipairs(addresses) do assert.is_true(address == "127.0.0.1" or address == "::1") end
             assert.same({ "127.0.0.1" }, asyncoro.resolve("localhost", { family = "ipv4" }))
             assert.same({ "::1" }, asyncoro.resolve("::1", { timeout = 0 }))
+            assert.same({ nil, "resolve ::1: not an address of family ipv4", "notfound" },
+                { asyncoro.resolve("::1", { family = "ipv4" }) })
         end)
     end)
 

@@ -43,9 +43,12 @@ aco_err_from_errno(int errnum)
         return ACO_ERESET;
     case EBUSY:
     case EAGAIN:
+    case ETXTBSY:
         return ACO_EBUSY;
     case ENOENT:
     case ESRCH:
+    case ENXIO:
+    case ENODEV:
         return ACO_ENOTFOUND;
     case ECONNREFUSED:
         return ACO_EREFUSED;
@@ -56,15 +59,18 @@ aco_err_from_errno(int errnum)
         return ACO_ETOOLARGE;
     case EEXIST:
     case EADDRINUSE:
+    case ENOTEMPTY:
         return ACO_EEXISTS;
     case EACCES:
     case EPERM:
+    case EROFS:
         return ACO_EDENIED;
     case EINVAL:
     case EISDIR:
     case ENOTDIR:
     case EADDRNOTAVAIL:
     case EBADF:
+    case ELOOP:
         return ACO_EINVALID;
     case EHOSTUNREACH:
     case ENETUNREACH:
@@ -82,6 +88,7 @@ aco_err_from_errno(int errnum)
     case EOPNOTSUPP:
     case EAFNOSUPPORT:
     case ENOPROTOOPT:
+    case EXDEV:
         return ACO_EUNSUPPORTED;
     default:
         return ACO_ESYSTEM;

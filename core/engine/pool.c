@@ -15,7 +15,8 @@ struct aco_pool {
     pthread_cond_t work, rest; /* there is a job, or the end; a thread has ended */
     aco_job *head, *tail;
     size_t queued, threads, idle;
-    unsigned refs; /* the process's and one of each thread */
+    atomic_size_t left; /* jobs submitted, not run: less one before the engine hears of it */
+    unsigned refs;      /* the process's and one of each thread */
     bool stop;
 };
 
@@ -41,6 +42,7 @@ aco_pool_new(void)
 
     if (pool == NULL) return NULL;
     pool->refs = 1;
+    atomic_init(&pool->left, 0);
     pthread_mutex_init(&pool->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -74,9 +76,10 @@ job_take(aco_pool *pool)
     return job;
 }
 
-/* The post takes the pool's reference along. */
+/* The post takes the pool's reference along. Who gets it may fork: this job keeps him from it no
+ * more. */
 static void
-job_run(aco_job *job)
+job_run(aco_pool *pool, aco_job *job)
 {
     aco_post *post = job->post;
     aco_inbox *inbox = job->inbox;
@@ -84,6 +87,7 @@ job_run(aco_job *job)
     job->run(job);
     job->post = NULL;
     job->inbox = NULL;
+    atomic_fetch_sub(&pool->left, 1);
     aco_inbox_post(inbox, post);
     aco_inbox_unref(inbox);
 }
@@ -97,7 +101,7 @@ pool_thread(void *arg)
     pthread_mutex_lock(&pool->lock);
     while ((job = job_take(pool)) != NULL) {
         pthread_mutex_unlock(&pool->lock);
-        job_run(job);
+        job_run(pool, job);
         pthread_mutex_lock(&pool->lock);
     }
     pool->threads--;
@@ -160,7 +164,7 @@ int
 aco_pool_rest(aco_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
-    bool busy = pool->head != NULL || pool->idle < pool->threads;
+    bool busy = atomic_load(&pool->left) > 0;
     if (!busy) {
         pool->stop = true;
         pthread_cond_broadcast(&pool->work);
@@ -221,6 +225,7 @@ aco_job_submit(aco_pool *pool, aco_loop *loop, aco_job *job)
             pool->tail->next = job;
         pool->tail = job;
         pool->queued++;
+        atomic_fetch_add(&pool->left, 1);
         pthread_cond_signal(&pool->work);
     }
     pthread_mutex_unlock(&pool->lock);

@@ -127,7 +127,8 @@ file_job_drop(aco_file *f)
     f->job = NULL;
 }
 
-/* A write that failed: what was not written goes before what has been gathered since. */
+/* A write that failed: what was not written goes before what has been gathered since. Without
+ * memory for that it stays where it is. */
 static int
 file_give_back(aco_stream *s, aco_file *f)
 {
@@ -135,11 +136,12 @@ file_give_back(aco_stream *s, aco_file *f)
 
     memmove(j->data.data, j->data.data + j->done, j->data.size - j->done);
     j->data.size -= j->done;
-    if (aco_buf_add(&j->data, f->out.data, f->out.size) == ACO_OK) {
-        aco_buf_free(&f->out);
-        f->out = j->data;
-        j->data = (aco_buf){.data = NULL};
-    }
+    j->done = 0;
+    int err = aco_buf_add(&j->data, f->out.data, f->out.size);
+    if (err != ACO_OK) return err;
+    aco_buf_free(&f->out);
+    f->out = j->data;
+    j->data = (aco_buf){.data = NULL};
     errno = j->errnum;
     file_job_drop(f);
     return aco_stream_errno(s);
@@ -216,6 +218,7 @@ file_back(aco_stream *s)
     s->ended = false;
     if (ahead == 0) return ACO_OK;
     aco_stream_take(s, aco_stream_size(s));
+    s->scanned = 0;
     return lseek(f->fd, -(off_t)ahead, SEEK_CUR) >= 0 ? ACO_OK : aco_stream_errno(s);
 }
 
@@ -331,18 +334,32 @@ aco_file_seek(aco_stream *s, int64_t offset, int whence, int64_t *place)
     return ACO_OK;
 }
 
-/* Without a flush before it the rest is written here and now, as stdio does at the end. */
+/* The rest, in its order: a job's that has not been at it, or has failed, and what was gathered
+ * since. Here and now, as stdio does at the end. */
+static void
+file_write_rest(aco_file *f)
+{
+    file_job *j = f->job != NULL && f->job->writing ? f->job : NULL;
+    file_job gathered = {.data = f->out};
+
+    pthread_mutex_lock(&f->lock); /* a job may be at it */
+    if (j != NULL && (!j->taken || j->errnum != 0)) {
+        j->errnum = 0;
+        write_all(f->fd, j);
+        j->taken = true;
+    }
+    if (j == NULL || j->errnum == 0) write_all(f->fd, &gathered);
+    pthread_mutex_unlock(&f->lock);
+}
+
+/* After a flush, and of what is only read, it does not wait for a disk: a job that reads has the
+ * file too, and lets go of it when it is done. */
 static void
 file_close(aco_stream *s)
 {
     aco_file *f = s->state;
-    file_job rest = {.data = f->out};
 
-    pthread_mutex_lock(&f->lock); /* a job may be at it */
-    if (f->job != NULL && f->job->writing && !f->job->taken) write_all(f->fd, f->job);
-    if (f->job != NULL) f->job->taken = true;
-    write_all(f->fd, &rest);
-    pthread_mutex_unlock(&f->lock);
+    if (f->out.size > 0 || (f->job != NULL && f->job->writing)) file_write_rest(f);
     if (f->job != NULL) {
         aco_waitq_wake_all(s->loop, &f->job->job.waiters, ACO_ECLOSED);
         file_job_drop(f);

@@ -111,34 +111,35 @@ copy_open(aco_path *p, int from, int to)
     }
 }
 
-/* Never onto itself: that would empty it. */
+/* Plain files only: a pipe may never end. Never onto itself: that would empty it. */
 static int
 copy_check(aco_path *p, int from)
 {
     struct stat there;
 
+    errno = 0;
     if (fstat(from, &p->about) != 0) return -1;
-    if (S_ISDIR(p->about.st_mode)) {
-        errno = EISDIR;
-        return -1;
-    }
-    if (stat(p->other, &there) == 0 && there.st_dev == p->about.st_dev &&
-        there.st_ino == p->about.st_ino) {
+    if (!S_ISREG(p->about.st_mode))
+        errno = S_ISDIR(p->about.st_mode) ? EISDIR : EINVAL;
+    else if (stat(p->other, &there) != 0)
+        errno = 0;
+    else if (there.st_dev == p->about.st_dev && there.st_ino == p->about.st_ino)
         errno = EEXIST;
-        return -1;
-    }
-    return 0;
+    else if (S_ISFIFO(there.st_mode))
+        errno = EINVAL;
+    return errno == 0 ? 0 : -1;
 }
 
 static int
 do_copy(aco_path *p)
 {
-    int from = open(p->path, O_RDONLY | O_CLOEXEC);
+    int from = open(p->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     int to = -1, result = -1;
 
     if (from < 0) return -1;
     if (copy_check(p, from) == 0)
-        to = open(p->other, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, p->about.st_mode & 0777);
+        to = open(p->other, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY,
+                  p->about.st_mode & 0777);
     if (to >= 0) result = copy_open(p, from, to);
     int errnum = errno;
     close(from);
@@ -151,13 +152,15 @@ static int
 do_temp(aco_path *p)
 {
     p->fd = mkostemp(p->path, O_CLOEXEC);
+    p->made = p->fd >= 0;
     return p->fd < 0 || fstat(p->fd, &p->about) != 0 ? -1 : 0;
 }
 
 static int
 do_tempdir(aco_path *p)
 {
-    return mkdtemp(p->path) != NULL ? 0 : -1;
+    p->made = mkdtemp(p->path) != NULL;
+    return p->made ? 0 : -1;
 }
 
 static int
@@ -206,6 +209,7 @@ path_free(aco_job *job)
     aco_path *p = (aco_path *)job;
 
     if (p->fd >= 0) close(p->fd);
+    if (p->made) remove(p->path);
     aco_buf_free(&p->names);
     free(p);
 }

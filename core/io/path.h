@@ -15,7 +15,7 @@ enum aco_path_op {
     ACO_PATH_REMOVE,   /* a file, or an empty folder */
     ACO_PATH_MKDIR,    /* mode */
     ACO_PATH_LIST,     /* -> names, one after the other, each with a zero at its end */
-    ACO_PATH_COPY,     /* to `other`, which is made or overwritten -> size */
+    ACO_PATH_COPY,     /* a plain file to `other`, which is made or overwritten -> size */
     ACO_PATH_TEMP,     /* a new file; `path` ends with XXXXXX, which is replaced -> fd */
     ACO_PATH_TEMPDIR,  /* a new folder; as above */
     ACO_PATH_REALPATH, /* -> names: the one */
@@ -30,6 +30,7 @@ typedef struct aco_path {
     int flags;
     unsigned mode;
     int fd;     /* owned by the job until somebody takes it (-1) */
+    bool made;  /* something temporary, removed with the job unless somebody takes it (false) */
     int errnum; /* 0: done */
     struct stat about;
     int64_t size;

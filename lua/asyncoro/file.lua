@@ -91,7 +91,7 @@ function file.list(name)
     return names
 end
 
---- Copy a file, with its permissions. Waits. A file that has the other name is overwritten.
+--- Copy a plain file, with its permissions. Waits. A file that has the other name is overwritten.
 -- @function copy
 -- @tparam string from
 -- @tparam string to
@@ -143,17 +143,37 @@ local function write_all(stream, data)
     return nil, message, code
 end
 
+-- A new file beside `name`, with the permissions that `name` would have got.
+local function open_beside(name)
+    local folder <const>, flags <const> = name:match("^.*/") or "", core.file.open_flags "x"
+    local stream, message, code
+    for _ = 1, 100 do
+        local temporary <const> = ("%s.new-%08x"):format(folder, math.random(0, 0xffffffff))
+        stream, message, code = path("open", temporary, nil, 438, flags)
+        if stream then return stream, temporary end
+        if code ~= "exists" then break end
+    end
+    return nil, ("write %s: %s"):format(name, message), code
+end
+
+-- A symbolic link stays one: what it leads to is replaced.
 local function write_new(name, data)
-    local folder <const> = name:match("^(.*)/[^/]*$") or "."
-    local stream <close>, temporary <const>, code <const> = path("temporary", template_in(folder == "" and "/" or folder,
-        ".new-"))
+    local target <const> = path("realpath", name) or name
+    local about <const> = path("stat", target)
+    if about and about.type ~= "file" then
+        return nil, ("write %s: a %s, which cannot be replaced"):format(name, about.type), "invalid"
+    end
+    local stream <close>, temporary <const>, code <const> = open_beside(target)
     if not stream then return nil, temporary, code end
-    local about <const> = path("stat", name)
-    local done, message, word = path("chmod", temporary, nil, about and about.mode or 420)
+    local replaced, message, word
+    local _ <close> = setmetatable({}, { __close = function()
+        if not replaced then path("remove", temporary) end
+    end })
+    local done = true
+    if about then done, message, word = path("chmod", temporary, nil, about.mode) end
     if done then done, message, word = write_all(stream, data) end
-    if done then done, message, word = path("rename", temporary, name) end
-    if done then return #data end
-    path("remove", temporary)
+    if done then replaced, message, word = path("rename", temporary, target) end
+    if replaced then return #data end
     return nil, message, word
 end
 
@@ -163,7 +183,7 @@ end
 -- @tparam string data
 -- @tparam[opt] table opts
 -- @tparam[opt=false] boolean opts.atomic write beside it and rename: others see the old file or the new one, never a
--- part
+-- part; permissions stay, links too
 -- @tparam[opt=false] boolean opts.append at the end of what is there
 -- @treturn integer how many bytes
 function file.write(name, data, opts)

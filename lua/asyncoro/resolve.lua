@@ -10,16 +10,22 @@ local KEPT <const>, MOST <const> = 5, 256
 local OPTIONS <const> = { timeout = "time", family = "string" }
 local FAMILIES <const> = { any = true, ipv4 = true, ipv6 = true }
 
--- key -> { job, expires = time or nil while it is under way }
+-- key -> { job, asked = time, expires = time or nil when nobody has heard the answer yet }
 local known = {}
 local count = 0
+
+-- An answer that nobody waited for grows old too.
+local function is_fresh(entry, now)
+    if entry.expires then return entry.expires > now end
+    return entry.asked + KEPT > now or not core.lookup_done(entry.job)
+end
 
 local function forget_old()
     local now <const> = core.now()
     local left = {}
     count = 0
     for key, entry in pairs(known) do
-        if not entry.expires or entry.expires > now then
+        if is_fresh(entry, now) then
             left[key] = entry
             count = count + 1
         end
@@ -31,12 +37,12 @@ end
 local function entry_of(host, family)
     local key <const> = family .. " " .. host
     local entry = known[key]
-    if entry and (not entry.expires or entry.expires > core.now()) then return entry, key end
+    if entry and is_fresh(entry, core.now()) then return entry, key end
     local job <const>, message <const>, code <const> = core.lookup(host, family)
     if not job then return nil, message, code end
     if count >= MOST then forget_old() end
     if not known[key] then count = count + 1 end
-    entry = { job = job }
+    entry = { job = job, asked = core.now() }
     known[key] = entry
     return entry, key
 end
@@ -59,7 +65,11 @@ local function resolve(host, opts)
     if type(host) ~= "string" then error("resolve: a host expected, got " .. type(host), 2) end
     local family <const> = given.family or "any"
     if not FAMILIES[family] then error("resolve: family 'ipv4', 'ipv6' or 'any' expected, got " .. family, 2) end
-    if core.is_numeric(host) then return { host } end
+    if core.is_numeric(host) then
+        local kind <const> = host:find(":", 1, true) and "ipv6" or "ipv4"
+        if family == "any" or family == kind then return { host } end
+        return nil, ("resolve %s: not an address of family %s"):format(host, family), "notfound"
+    end
     local entry <const>, key <const>, code <const> = entry_of(host, family)
     if not entry then return nil, key, code end
     local addresses <const>, message <const>, word <const> = core.lookup_wait(entry.job, given.timeout)

@@ -111,11 +111,27 @@ test_waiter(aco_pool *pool)
     done(&loop, 2);
     CHECK(aco_loop_pop(&loop) == &task && task.wake_err == ACO_OK && atomic_load(&freed) == 1);
     aco_job_unref(&waited->job);
-    while (aco_pool_rest(pool) == ACO_EBUSY) /* a thread has posted and is not idle yet */
-        usleep(100);
+    CHECK(aco_pool_rest(pool) == ACO_OK); /* at once, although a thread may just have posted */
     aco_loop_fini(&loop);
     close(gate[0]);
     close(gate[1]);
+}
+
+/* Who has heard of the end of the last job can let the threads end, each time. */
+static void
+test_rest(aco_pool *pool)
+{
+    aco_loop loop;
+
+    CHECK(aco_loop_init(&loop, NULL) == ACO_OK);
+    for (int i = 0; i < 300; i++) {
+        test_job *t = job_new(-1);
+        CHECK(aco_job_submit(pool, &loop, &t->job) == ACO_OK);
+        aco_job_unref(&t->job);
+        done(&loop, 1);
+        CHECK(aco_pool_rest(pool) == ACO_OK);
+    }
+    aco_loop_fini(&loop);
 }
 
 /* An engine that ends does not wait for its jobs, nor does a process. */
@@ -155,6 +171,7 @@ main(void)
     CHECK(pool != NULL);
     test_many(pool);
     test_waiter(pool);
+    test_rest(pool);
     test_many(pool); /* new threads after the rest */
     aco_pool_close(pool);
     test_end();
