@@ -151,11 +151,16 @@ static int
 path_k(lua_State *L, int status, lua_KContext ctx)
 {
     acl_engine *e = acl_self(L);
+    aco_path **box = lua_touserdata(L, AT_JOB);
 
     (void)status;
     (void)ctx;
+    if (e->current->task.wake_err == ACO_ECANCELED) { /* let go of it now: what it makes goes too */
+        aco_job_unref(&(*box)->job);
+        *box = NULL;
+    }
     acl_wait_end(L, e, e->current);
-    return path_result(L, e, *(aco_path **)lua_touserdata(L, AT_JOB));
+    return path_result(L, e, *box);
 }
 
 static const char *

@@ -305,3 +305,172 @@ describe("an engine", function()
         end)
     end)
 end)
+
+describe("whole files written atomically", function()
+    it("keep their permissions, and links; new ones get those of others", function()
+        within(function(folder)
+            local a <const>, link <const>, new <const> = folder .. "/a", folder .. "/link", folder .. "/new"
+            file.write(a, "old")
+            file.chmod(a, 416)
+            file.symlink("a", link)
+            assert.equal(3, file.write(link, "new", { atomic = true }))
+            assert.same({ "link", "file", 416, "new" },
+                { file.lstat(link).type, file.lstat(a).type, file.stat(a).mode, file.read(a) })
+            file.write(folder .. "/plain", "")
+            file.write(new, "x", { atomic = true })
+            assert.equal(file.stat(folder .. "/plain").mode, file.stat(new).mode)
+            assert.same({ "a", "link", "new", "plain" }, file.list(folder))
+        end)
+    end)
+
+    it("are plain files", function()
+        within(function(folder)
+            assert.same({ nil, ("write %s: a directory, which cannot be replaced"):format(folder), "invalid" },
+                { file.write(folder, "x", { atomic = true }) })
+            assert.equal("invalid", select(3, file.write("/dev/null", "x", { atomic = true })))
+            assert.equal("device", file.exists "/dev/null")
+            local none <const> = folder .. "/none/a"
+            local _, message <const>, code <const> = file.write(none, "x", { atomic = true })
+            assert.equal("notfound", code)
+            assert.truthy(message:find("write " .. none .. ": ", 1, true))
+        end)
+    end)
+
+    it("leave nothing behind when their coro is terminated", function()
+        within(function(folder)
+            local name <const> = folder .. "/a"
+            file.write(name, "old")
+            for turns = 1, 12 do
+                local coro <const> = asyncoro.spawn(file.write, name, ("x"):rep(1 << 20), { atomic = true })
+                for _ = 1, turns do
+                    asyncoro.sleep(0)
+                    if turns % 2 == 0 then asyncoro.sleep(0.0002) end
+                end
+                coro:terminate()
+                coro:finish()
+                for _ = 1, 1000 do -- one that is being made is removed when it has been
+                    if #file.list(folder) == 1 then break end
+                    asyncoro.sleep(0.001)
+                end
+                assert.same({ "a" }, file.list(folder))
+                local size <const> = file.stat(name).size
+                assert.is_true(size == 3 or size == 1 << 20)
+            end
+        end)
+    end)
+end)
+
+describe("what nobody waits for any more", function()
+    it("is no temporary file or folder that stays", function()
+        within(function(folder)
+            for _, fn in ipairs { file.temporary, file.temporary_dir } do
+                for _ = 1, 10 do
+                    local coro <const> = asyncoro.spawn(fn, folder)
+                    asyncoro.yield()
+                    coro:terminate()
+                    coro:finish()
+                end
+            end
+            for _ = 1, 1000 do
+                if #file.list(folder) == 0 then break end
+                asyncoro.sleep(0.001)
+            end
+            assert.same({}, file.list(folder))
+        end)
+    end)
+
+    it("keeps nobody from a fork once it is done", function()
+        within(function(folder)
+            local core <const> = require "asyncoro.core"
+            for _ = 1, 50 do
+                file.stat(folder)
+                assert(core.prefork())
+                core.postfork_parent()
+            end
+        end)
+    end)
+end)
+
+describe("copies", function()
+    it("are of plain files: a pipe is no end of waiting", function()
+        within(function(folder)
+            local fifo <const>, a <const> = folder .. "/fifo", folder .. "/a"
+            asyncoro.process.run { "mkfifo", fifo }
+            file.write(a, "x")
+            assert.same({ nil, ("copy %s %s: Invalid argument"):format(fifo, a), "invalid" }, { file.copy(fifo, a) })
+            assert.equal("invalid", select(3, file.copy(a, fifo)))
+            assert.equal("x", file.read(a))
+            assert.equal("nospace", select(3, file.copy(a, "/dev/full")))
+            assert.equal(1, file.copy(a, "/dev/null"))
+        end)
+    end)
+end)
+
+describe("a file on a full disk", function()
+    if not root() then return end
+
+    local function with_disk(fn)
+        within(function(folder)
+            local disk <const> = folder .. "/disk"
+            file.mkdir(disk)
+            assert(asyncoro.process.run { "mount", "-t", "tmpfs", "-o", "size=1m", "none", disk })
+            local _ <close> = setmetatable({}, { __close = function()
+                asyncoro.process.run { "umount", disk }
+            end })
+            assert(file.write(disk .. "/ballast", ("b"):rep(800 * 1024)))
+            fn(disk)
+        end)
+    end
+
+    it("is closed with what it could not take, in order, when there is room again", function()
+        with_disk(function(disk)
+            local text <const> = {}
+            for i = 1, 50000 do text[i] = ("%08d"):format(i) end
+            local whole <const> = table.concat(text)
+            local stream <close> = file.open(disk .. "/a", "w")
+            local at = 1
+            while at <= #whole do -- 400000 bytes, for which there is no room
+                local n <const>, _, code <const>, part <const> = stream:write(whole:sub(at, at + 50000 - 1))
+                if not n then assert.equal("nospace", code) end
+                at = at + (n or part)
+            end
+            assert.equal("nospace", select(3, stream:flush()))
+            file.remove(disk .. "/ballast")
+            assert.is_true(stream:close())
+            assert.is_true(file.read(disk .. "/a") == whole)
+        end)
+    end)
+
+    it("is closed by who cannot wait, too", function()
+        with_disk(function(disk)
+            local whole <const> = ("0123456789abcdef"):rep(30000)
+            do
+                local stream <close> = file.open(disk .. "/a", "w")
+                assert(stream:write(whole:sub(1, 240000)))
+                assert(stream:write(whole:sub(240001)))
+                local flusher <const> = asyncoro.spawn(function() return stream:flush() end)
+                asyncoro.sleep(0.01)
+                flusher:terminate()
+                flusher:finish()
+                file.remove(disk .. "/ballast")
+            end
+            collectgarbage()
+            collectgarbage()
+            assert.is_true(file.read(disk .. "/a") == whole)
+        end)
+    end)
+
+    it("fails a copy, and an atomic write, which leaves the old one", function()
+        with_disk(function(disk)
+            local a <const> = disk .. "/a"
+            file.write(a, "old")
+            local big <const> = ("x"):rep(900 * 1024)
+            local _, message <const>, code <const> = file.write(a, big, { atomic = true })
+            assert.equal("nospace", code)
+            assert.matches("No space left", message)
+            assert.equal("old", file.read(a))
+            assert.same({ "a", "ballast" }, file.list(disk))
+            assert.equal("nospace", select(3, file.copy(disk .. "/ballast", disk .. "/b")))
+        end)
+    end)
+end)

@@ -15,6 +15,7 @@ static int
 do_open(aco_path *p)
 {
     p->fd = open(p->path, p->flags | O_CLOEXEC, p->mode);
+    p->made = p->fd >= 0 && (p->flags & O_EXCL);
     if (p->fd < 0 || fstat(p->fd, &p->about) != 0) return -1;
     return 0;
 }

@@ -30,7 +30,7 @@ typedef struct aco_path {
     int flags;
     unsigned mode;
     int fd;     /* owned by the job until somebody takes it (-1) */
-    bool made;  /* something temporary, removed with the job unless somebody takes it (false) */
+    bool made;  /* something new, removed with the job unless somebody takes it (false) */
     int errnum; /* 0: done */
     struct stat about;
     int64_t size;
