@@ -74,7 +74,8 @@ describe("a program that forks", function()
             core.postfork_parent()
             print(asyncoro.isolate(function() return 1 end):finish())]]
         assert.same({ 0, "" }, { code, err })
-        assert.equal("nil\tfork: isolates run, whose threads a child would not have\tbusy\nbusy\ntrue\t1\n", out)
+        assert.equal("nil\tfork: isolates run, or jobs on other threads, which a child would not have\tbusy\n" ..
+            "busy\ntrue\t1\n", out)
     end)
 
     it("can be the base of many", function()
