@@ -3,6 +3,8 @@
  * The size is counted first, and what is wrong is found then, so that nothing is held when this
  * raises. */
 #include "bindings/http_head.h"
+#include "bindings/stream.h"
+#include "bindings/write.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +12,14 @@
 
 #include "core/base/random.h"
 
-enum { NUMBER_MOST = 24, HTTP_DATE = sizeof "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n" };
+enum {
+    NUMBER_MOST = 24,
+    WORD_MOST = 40,
+    OWN_MOST = 128,
+    LINE_MOST = 96,
+    AT_STREAM = 6,
+    HTTP_DATE = sizeof "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+};
 
 /* Bytes of a name: RFC 9110, "token". */
 static bool
@@ -173,40 +182,99 @@ reason_of(lua_Integer status)
     return "";
 }
 
-/* Lines of our own about the body and the connection. */
+/* The digits of a number, at the end of `out`; their size. */
 static size_t
-own_lines(char out[128], lua_State *L, int length, int connection)
+digits_of(char out[NUMBER_MOST], uint64_t number)
 {
-    size_t size = 0;
+    size_t at = NUMBER_MOST;
 
-    if (lua_isinteger(L, length))
-        size = (size_t)snprintf(out, 128, "Content-Length: %lld\r\n",
-                                (long long)lua_tointeger(L, length));
-    else if (lua_toboolean(L, length))
-        size = (size_t)snprintf(out, 128, "Transfer-Encoding: chunked\r\n");
-    if (lua_type(L, connection) == LUA_TSTRING)
-        size += (size_t)snprintf(out + size, 128 - size, "Connection: %.40s\r\n",
-                                 lua_tostring(L, connection));
-    return size;
+    do {
+        out[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    memmove(out, out + at, NUMBER_MOST - at);
+    return NUMBER_MOST - at;
 }
 
-/* First line, headers (at 2), own lines (from 3 and 4), an empty line, the body at 5. */
-static int
-message(lua_State *L, const char *first, size_t first_size, const char *date)
+/* Lines of our own about the body and the connection. */
+static size_t
+own_lines(char out[OWN_MOST], lua_State *L, int length, int connection)
 {
-    char own[128];
-    size_t body_size = 0;
-    const char *body = luaL_optlstring(L, 5, "", &body_size);
-    size_t own_size = own_lines(own, L, 3, 4), date_size = strlen(date);
-    size_t total = first_size + date_size + headers(L, 2, NULL) + own_size + 2 + body_size;
+    char *at = out, digits[NUMBER_MOST];
+    size_t size;
+
+    if (lua_isinteger(L, length)) {
+        size = digits_of(digits, (uint64_t)lua_tointeger(L, length));
+        at = put(at, "Content-Length: ", 16);
+        at = put(put(at, digits, size), "\r\n", 2);
+    } else if (lua_toboolean(L, length)) {
+        at = put(at, "Transfer-Encoding: chunked\r\n", 28);
+    }
+    if (lua_type(L, connection) == LUA_TSTRING) {
+        const char *word = lua_tolstring(L, connection, &size);
+        if (size > WORD_MOST) size = WORD_MOST;
+        at = put(at, "Connection: ", 12);
+        at = put(put(at, word, size), "\r\n", 2);
+    }
+    return (size_t)(at - out);
+}
+
+/* What a message is made of, besides the headers at index 2: the first line, the date, lines of our
+ * own (of what is at 3 and 4), an empty line, the body at 5. */
+typedef struct parts {
+    const char *first, *date, *body;
+    size_t first_size, date_size, own_size, body_size, total;
+    char own[OWN_MOST];
+} parts;
+
+static void
+parts_of(lua_State *L, parts *p)
+{
+    p->body = luaL_optlstring(L, 5, "", &p->body_size);
+    p->own_size = own_lines(p->own, L, 3, 4);
+    p->date_size = strlen(p->date);
+    p->total = p->first_size + p->date_size + headers(L, 2, NULL) + p->own_size + 2 + p->body_size;
+}
+
+static void
+parts_put(lua_State *L, const parts *p, char *at)
+{
+    at = put(put(at, p->first, p->first_size), p->date, p->date_size);
+    at += headers(L, 2, at);
+    put(put(put(at, p->own, p->own_size), "\r\n", 2), p->body, p->body_size);
+}
+
+static int
+parts_push(lua_State *L, const parts *p)
+{
     luaL_Buffer buffer;
 
-    char *at = luaL_buffinitsize(L, &buffer, total);
-    at = put(put(at, first, first_size), date, date_size);
-    at += headers(L, 2, at);
-    put(put(put(at, own, own_size), "\r\n", 2), body, body_size);
-    luaL_pushresultsize(&buffer, total);
+    parts_put(L, p, luaL_buffinitsize(L, &buffer, p->total));
+    luaL_pushresultsize(&buffer, p->total);
     return 1;
+}
+
+/* The status line at `line`, of LINE_MOST bytes. */
+static void
+status_line(parts *p, char *line, lua_Integer status)
+{
+    const char *reason = reason_of(status);
+    char *at = put(line, "HTTP/1.1 ", 9);
+
+    at += digits_of(at, (uint64_t)status);
+    at = put(at, " ", 1);
+    at = put(put(at, reason, strlen(reason)), "\r\n", 2);
+    p->first = line;
+    p->first_size = (size_t)(at - line);
+}
+
+static lua_Integer
+check_status(lua_State *L)
+{
+    lua_Integer status = luaL_checkinteger(L, 1);
+
+    luaL_argcheck(L, status >= 100 && status <= 999, 1, "a status of 100 to 999 expected");
+    return status;
 }
 
 /* response(status, headers or nil, length or true (chunked) or nil, connection or nil, body or nil)
@@ -214,14 +282,59 @@ message(lua_State *L, const char *first, size_t first_size, const char *date)
 static int
 http_response(lua_State *L)
 {
-    acl_engine *e = acl_self(L);
-    lua_Integer status = luaL_checkinteger(L, 1);
-    char first[64];
+    lua_Integer status = check_status(L);
+    char line[LINE_MOST];
+    parts p = {.date = status >= 200 ? date_line(acl_self(L)) : ""};
 
-    luaL_argcheck(L, status >= 100 && status <= 999, 1, "a status of 100 to 999 expected");
     lua_settop(L, 5);
-    int size = snprintf(first, sizeof first, "HTTP/1.1 %d %s\r\n", (int)status, reason_of(status));
-    return message(L, first, (size_t)size, status >= 200 ? date_line(e) : "");
+    status_line(&p, line, status);
+    parts_of(L, &p);
+    return parts_push(L, &p);
+}
+
+/* Write what is on top, of which `sent` bytes have been sent. */
+static int
+send_rest(lua_State *L, acl_engine *e, aco_stream *s, size_t sent)
+{
+    lua_replace(L, 2);
+    lua_pushvalue(L, AT_STREAM);
+    lua_replace(L, 1);
+    lua_settop(L, 2);
+    return acl_write_rest(L, e, s, acl_stream_deadline(L, s, 3), sent);
+}
+
+/* send(status, headers, length, connection, body, stream) -> bytes; nil, message, code, bytes.
+ * Writes what `response` gives. Waits until the system has taken it. */
+static int
+http_send(lua_State *L)
+{
+    acl_engine *e = acl_self(L);
+    lua_Integer status = check_status(L);
+    aco_stream *s = acl_stream_check(L, e, AT_STREAM);
+    uint8_t *scratch = acl_scratch(e);
+    char line[LINE_MOST];
+    size_t sent = 0;
+    aco_waitq *wait;
+    parts p = {.date = date_line(e)};
+
+    acl_wait_check(L, e, "write");
+    lua_settop(L, AT_STREAM);
+    status_line(&p, line, status);
+    parts_of(L, &p);
+    if (s->writing) return acl_stream_fail(L, s, "write", ACO_EBUSY);
+    if (p.total > ACL_SCRATCH || scratch == NULL) {
+        parts_push(L, &p);
+        return send_rest(L, e, s, 0);
+    }
+    parts_put(L, &p, (char *)scratch);
+    const struct iovec piece = {.iov_base = scratch, .iov_len = p.total};
+    int err = aco_stream_write(s, &piece, 1, &sent, &wait);
+    if (err != ACO_OK || sent < p.total) {
+        lua_pushlstring(L, (const char *)scratch, p.total);
+        return send_rest(L, e, s, sent);
+    }
+    lua_pushinteger(L, (lua_Integer)sent);
+    return acl_io_done(L, e, 1);
 }
 
 /* request(first line without its end, headers, length or true or nil, connection or nil, body or
@@ -239,7 +352,9 @@ http_request(lua_State *L)
     lua_settop(L, 5);
     lua_pushfstring(L, "%s\r\n", text);
     lua_replace(L, 1);
-    return message(L, lua_tostring(L, 1), size + 2, "");
+    parts p = {.first = lua_tostring(L, 1), .first_size = size + 2, .date = ""};
+    parts_of(L, &p);
+    return parts_push(L, &p);
 }
 
 /* reason(status) -> its usual text, perhaps "" */
@@ -292,9 +407,13 @@ http_random(lua_State *L)
 void
 acl_http_head_funcs(lua_State *L, acl_engine *e)
 {
-    static const luaL_Reg funcs[] = {{"response", http_response}, {"request", http_request},
-                                     {"reason", http_reason},     {"mask", http_mask},
-                                     {"random", http_random},     {NULL, NULL}};
+    static const luaL_Reg funcs[] = {{"response", http_response},
+                                     {"request", http_request},
+                                     {"send", http_send},
+                                     {"reason", http_reason},
+                                     {"mask", http_mask},
+                                     {"random", http_random},
+                                     {NULL, NULL}};
 
     acl_setfuncs(L, e, funcs);
 }

@@ -154,6 +154,15 @@ write_begin(lua_State *L, acl_engine *e, aco_stream *s, aco_time deadline, bool 
     return write_run(L, e, s, &at, once);
 }
 
+int
+acl_write_rest(lua_State *L, acl_engine *e, aco_stream *s, aco_time deadline, size_t sent)
+{
+    progress at = {.count = lua_gettop(L), .index = 2, .deadline = deadline};
+
+    progress_by(L, &at, sent);
+    return write_run(L, e, s, &at, false);
+}
+
 /*** Write strings (or numbers), one after the other, all of them.
 Waits until the system has taken everything, `settimeout` seconds at most. Also called `sendall`.
 @function stream:write

@@ -22,6 +22,11 @@ local fields <const> = {
         return path == "" and "/" or url.decode(path)
     end,
     query = function(self) return url.fields(self.target:match "%?(.*)$") end,
+    reader = function(self) return self.connection.reader end,
+    stream = function(self) return self.connection.stream end,
+    options = function(self) return self.connection.server.options end,
+    response = function(self) return self.connection.response end,
+    received = function() return 0 end,
     peer = function(self) return (self.stream:peer()) end,
     port = function(self) return (select(2, self.stream:peer())) end,
 }

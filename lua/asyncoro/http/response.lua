@@ -5,16 +5,16 @@
 local core <const> = require "asyncoro.core"
 local body <const> = require "asyncoro.http.body"
 
-local head <const> = core.http.response
+local head <const>, send <const> = core.http.response, core.http.send
 
-local Response <const> = { __name = "response" }
+local Response <const> = { __name = "response", code = 200, sent = false, finished = false, close = false }
 Response.__index = Response
 
 -- Set by the server itself.
 local OWN <const> = { ["transfer-encoding"] = true, connection = true, date = true }
 
 -- A body up to this size is sent in one piece with the head.
-local JOINED_MOST <const> = 16384
+Response.JOINED_MOST = 16384
 
 -- May a response of this status have a body?
 local function may_have_body(status)
@@ -55,7 +55,7 @@ end
 -- What the Connection header is to say.
 local function connection_of(self)
     local request <const> = self.request
-    if self.close or self.server.stopping or not request.keep_alive or request.failure then
+    if self.close or request.connection.server.stopping or not request.keep_alive or request.failure then
         self.close = true
         return "close"
     end
@@ -107,26 +107,33 @@ function Response:write(piece)
     return written(self, self.stream:write(piece))
 end
 
--- The bytes of a whole response: in one piece, or the head and a long body. Raises what is wrong with it.
-local function whole(self, text)
-    local status <const>, headers <const> = self.code, self.headers
+-- Send a whole response: in one piece, or the head and a long body. Raises what is wrong with it, before anything is
+-- sent.
+local function send_whole(self, text)
+    local status <const>, headers <const>, stream <const> = self.code, self.headers, self.stream
     if type(text) ~= "string" then
         if type(text) ~= "number" then error("response: the body is a " .. type(text) .. ", not a string", 0) end
         text = tostring(text)
     end
-    if not may_have_body(status) then return head(status, headers, nil, connection_of(self)) end
+    local connection <const> = connection_of(self)
+    if not may_have_body(status) then return send(status, headers, nil, connection, nil, stream) end
     local length = #text
     local given <const> = headers and headers["content-length"]
     if self.request.method == "HEAD" then
-        text, length = "", not given and length or nil
+        text, length = nil, not given and length or nil
     elseif given then
         if given ~= length then
             error(("response: a body of %d bytes, and a content-length of %d"):format(length, given), 0)
         end
         length = nil
     end
-    if #text > JOINED_MOST then return head(status, headers, length, connection_of(self)), text end
-    return head(status, headers, length, connection_of(self), text)
+    if text and #text > Response.JOINED_MOST then return stream:write(head(status, headers, length, connection), text) end
+    return send(status, headers, length, connection, text, stream)
+end
+
+local function finish_whole(self, done, message, code)
+    self.sent, self.finished = true, true
+    return written(self, done, message, code)
 end
 
 --- Send the response, or what is left of it. Waits until the system has taken it.
@@ -148,10 +155,7 @@ function Response:finish(text)
         end
         return not self.chunked or written(self, self.stream:write(body.LAST_CHUNK))
     end
-    local bytes <const>, more <const> = whole(self, text or "")
-    self.sent, self.finished = true, true
-    if more then return written(self, self.stream:write(bytes, more)) end
-    return written(self, self.stream:write(bytes))
+    return finish_whole(self, send_whole(self, text or ""))
 end
 
 local Events <const> = { __name = "events" }

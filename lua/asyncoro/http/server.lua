@@ -8,7 +8,7 @@ local socket <const> = require "asyncoro.socket"
 local Request <const> = require "asyncoro.http.request"
 local Response <const> = require "asyncoro.http.response"
 
-local reader_of <const>, respond <const> = core.http.reader, core.http.response
+local reader_of <const>, respond <const>, send <const> = core.http.reader, core.http.response, core.http.send
 
 local KNOWN <const> = {
     handler = "function", host = "string", port = "integer", listener = "any", tls = "any", backlog = "integer",
@@ -61,8 +61,8 @@ local function report(self, err, request)
     log:error("%s: %s", tostring(request), tostring(err))
 end
 
+-- Send what a handler has returned.
 local function answer(response, first, text, headers)
-    if response.finished then return end
     local request <const> = response.request
     if first == nil and not response.sent and request.failure then -- it could not read the body, and says nothing
         response:status(request.failure)
@@ -81,11 +81,6 @@ local function traceback(err)
     return type(err) == "string" and debug.traceback(err, 2) or err
 end
 
--- Call the handler, and send what it returns.
-local function work(handler, request, response)
-    return answer(response, handler(request, response))
-end
-
 -- The handler, or what it has returned, has failed.
 local function fail(self, request, response, err)
     if core.is_cancel(err) then error(err, 0) end
@@ -100,11 +95,6 @@ local function fail(self, request, response, err)
     end
 end
 
-local function handle(self, request, response)
-    local ok <const>, err <const> = xpcall(work, traceback, self.options.handler, request, response)
-    if not ok then fail(self, request, response, err) end
-end
-
 -- Read the rest of a body, when it is short.
 local function drop_rest(request)
     local limit <const> = core.now() + LINGER
@@ -117,48 +107,75 @@ local function drop_rest(request)
     return false
 end
 
+-- A request with a body has been answered. True when another may follow.
+local function after_body(self, connection, request, response)
+    local _, complete <const> = connection.reader:state()
+    if complete then return not response.close end
+    local awaited <const> = request.headers.expect and not request.invited
+    if not awaited and not response.close and drop_rest(request) then return not self.stopping end
+    if not response.failed then linger(connection.stream) end
+    return false
+end
+
+-- What the handler has left to be done. True when another request may follow.
+local function settle(self, connection, request, response, has_body, ok, ...)
+    if ok and not response.finished then
+        local err
+        ok, err = xpcall(answer, traceback, response, ...)
+        if not ok then fail(self, request, response, err) end
+    elseif not ok then
+        fail(self, request, response, (...))
+    end
+    if connection.upgraded then
+        connection.upgraded:close()
+        return false
+    end
+    if has_body then return after_body(self, connection, request, response) end
+    return not response.close
+end
+
+-- After the handler. Most often it has returned a text, and that is all.
+local function handled(self, connection, request, response, has_body, ok, first, ...)
+    if ok and not has_body and type(first) == "string" and #first <= Response.JOINED_MOST and not response.sent
+        and not response.headers and response.code == 200 and not response.close and not self.stopping
+        and request.version >= 11 and request.method ~= "HEAD" then
+        return send(200, nil, #first, nil, first, connection.stream) ~= nil
+    end
+    return settle(self, connection, request, response, has_body, ok, first, ...)
+end
+
 -- One request. True when another may follow.
-local function serve_one(self, connection, reader, method, target, version, keep_alive, serial, has_body)
-    local stream <const> = connection.stream
+local function serve_one(self, connection, method, target, version, keep_alive, serial, has_body)
     local request <const> = setmetatable({
         method = method, target = target, version = version, keep_alive = keep_alive, serial = serial,
-        reader = reader, stream = stream, options = self.options, received = 0,
+        connection = connection,
     }, Request)
-    local response <const> = setmetatable({ server = self, request = request, stream = stream, code = 200 }, Response)
-    request.response = response
-    response.close = not keep_alive
+    local response <const> = setmetatable({ request = request, stream = connection.stream }, Response)
+    connection.response = response
+    if not keep_alive then response.close = true end
     if has_body then
         local length <const> = tonumber(request.headers["content-length"])
         if length and length > self.options.body_limit then
-            refuse(stream, 413)
+            refuse(connection.stream, 413)
             return false
         end
     end
-    connection.request = request
-    handle(self, request, response)
-    if request.upgraded then
-        request.upgraded:close()
-        return false
-    end
-    if not has_body then return not response.close and not self.stopping end
-    local _, complete <const> = reader:state()
-    if complete then return not response.close and not self.stopping end
-    local awaited <const> = request.headers.expect and not request.invited
-    if not awaited and not response.close and not self.stopping and drop_rest(request) then return true end
-    if not response.failed then linger(stream) end
-    return false
+    return handled(self, connection, request, response, has_body, xpcall(self.handler, traceback, request, response))
 end
 
 -- All requests of one connection.
 local function serve(self, connection)
     local stream <const>, opts <const> = connection.stream, self.options
     local reader <const> = reader_of(stream, "request", opts.header_limit, opts.header_count)
+    local header_timeout <const>, idle_timeout <const> = opts.header_timeout, opts.idle_timeout
     stream:settimeout(opts.write_timeout)
-    local wait = opts.header_timeout
+    connection.reader = reader
+    local head <const> = reader.head
+    local wait = header_timeout
     repeat
         connection.idle = true
         local method <const>, target <const>, version <const>, keep_alive <const>, serial <const>, has_body <const> =
-            reader:head(wait, opts.header_timeout)
+            head(reader, wait, header_timeout)
         connection.idle = false
         if not method then
             -- nil, message, code, has it begun?, which status says so?
@@ -166,8 +183,8 @@ local function serve(self, connection)
             if status and (status ~= 408 or keep_alive) then refuse(stream, status) end
             return
         end
-        wait = opts.idle_timeout
-    until not serve_one(self, connection, reader, method, target, version, keep_alive, serial, has_body)
+        wait = idle_timeout
+    until not serve_one(self, connection, method, target, version, keep_alive, serial, has_body)
 end
 
 local Connection <const> = {}
@@ -181,8 +198,10 @@ function Connection:__close()
 end
 
 local function connected(self, stream)
-    local connection <close> = setmetatable({ server = self, stream = stream, coro = core.current(), idle = true },
-        Connection)
+    local connection <close> = setmetatable({
+        server = self, stream = stream, coro = core.current(), idle = true, reader = false, response = false,
+        upgraded = false,
+    }, Connection)
     self.open[connection] = true
     serve(self, connection)
 end
@@ -253,7 +272,7 @@ function Server:shutdown(timeout)
     self.stopping = true
     self.listener:close()
     for connection in pairs(self.open) do
-        local ws <const> = connection.request and connection.request.upgraded
+        local ws <const> = connection.upgraded
         if connection.idle then
             connection.stream:close()
         elseif ws then
@@ -310,7 +329,8 @@ return function(opts)
     end
     if not listener then return nil, message, code end
     local self <const> = setmetatable({
-        options = given, listener = listener, open = {}, count = 0, refused = 0, drained = require "asyncoro.event"(),
+        options = given, handler = given.handler, stopping = false, listener = listener, open = {}, count = 0,
+        refused = 0, drained = require "asyncoro.event"(),
     }, Server)
     core.spawn({ name = "http server" }, accept, self)
     return self

@@ -419,9 +419,10 @@ function websocket.accept(request, opts)
     }, nil, "Upgrade"))
     if not done then return nil, message, code end
     request.response.sent, request.response.finished = true, true
-    request.upgraded = websocket.new(request.stream,
+    local ws <const> = websocket.new(request.stream,
         { limit = given.limit, ping = given.ping, timeout = given.timeout, protocol = protocol })
-    return request.upgraded
+    request.connection.upgraded = ws
+    return ws
 end
 
 --- Connect to a WebSocket server. Waits.
