@@ -421,7 +421,8 @@ stream_read_until(lua_State *L)
  */
 
 /* A step of an iterator: (stream) -> the piece, nothing at the end; raises another failure. The
- * values of the iterator are its upvalues after the first ones: the size or limit. */
+ * values of the iterator are its upvalues after the first ones: how to read when the piece is not
+ * in the buffer, the size or limit, the kind. */
 static int
 next_k(lua_State *L, int status, lua_KContext ctx)
 {
@@ -433,11 +434,28 @@ next_k(lua_State *L, int status, lua_KContext ctx)
     return lua_error(L);
 }
 
-enum { UP_READ = ACL_UPVALUES + 1, UP_SIZE };
+enum { UP_READ = ACL_UPVALUES + 1, UP_SIZE, UP_KIND };
+
+/* Most often the next piece is in the buffer. */
+static bool
+iterator_buffered(lua_State *L, acl_engine *e, aco_stream *s)
+{
+    const wish w = {.kind = (enum read_kind)lua_tointeger(L, lua_upvalueindex(UP_KIND)),
+                    .size = (size_t)lua_tointeger(L, lua_upvalueindex(UP_SIZE))};
+
+    if (s->reading || aco_stream_size(s) == 0) return false;
+    acl_wait_check(L, e, read_names[w.kind]);
+    s->scanned = 0;
+    return read_buffer(L, s, &w) == FOUND;
+}
 
 static int
 iterator_next(lua_State *L)
 {
+    acl_engine *e = acl_self(L);
+    aco_stream *s = acl_stream_check(L, e, 1);
+
+    if (iterator_buffered(L, e, s)) return acl_io_done(L, e, 1);
     lua_settop(L, 1);
     lua_pushvalue(L, lua_upvalueindex(UP_READ));
     lua_pushvalue(L, 1);
@@ -455,12 +473,16 @@ push_closure(lua_State *L, lua_CFunction f, int extra)
     lua_pushcclosure(L, f, ACL_UPVALUES + extra);
 }
 
+/* (stream, size or limit) -> iterator, stream */
 static int
-iterator(lua_State *L, lua_CFunction read)
+iterator(lua_State *L, lua_CFunction read, enum read_kind kind, lua_Integer most)
 {
+    lua_Integer size = luaL_optinteger(L, 2, most);
+
     push_closure(L, read, 0);
-    lua_pushvalue(L, 2);
-    push_closure(L, iterator_next, 2);
+    lua_pushinteger(L, size);
+    lua_pushinteger(L, kind);
+    push_closure(L, iterator_next, 3);
     lua_pushvalue(L, 1);
     return 2;
 }
@@ -484,9 +506,12 @@ stream_lines(lua_State *L)
 
     acl_stream_check(L, acl_self(L), 1);
     bool whole = luaL_checkoption(L, 2, "l", formats) == 1;
+    luaL_argcheck(L, luaL_optinteger(L, 3, 0) >= 0, 3,
+                  "a number of bytes expected, not a negative one");
     lua_settop(L, 3);
     lua_remove(L, 2);
-    return iterator(L, whole ? read_line_whole : stream_read_line);
+    return whole ? iterator(L, read_line_whole, READ_LINE_WHOLE, MEBI)
+                 : iterator(L, stream_read_line, READ_LINE, MEBI);
 }
 
 /*** Iterate over what comes, in pieces: `for data in stream:chunks() do`. The loop waits for each
@@ -500,7 +525,7 @@ stream_chunks(lua_State *L)
     acl_stream_check(L, acl_self(L), 1);
     luaL_argcheck(L, luaL_optinteger(L, 2, 1) > 0, 2, "a positive number of bytes expected");
     lua_settop(L, 2);
-    return iterator(L, stream_read);
+    return iterator(L, stream_read, READ_SOME, ACL_SCRATCH);
 }
 
 void

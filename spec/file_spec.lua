@@ -91,6 +91,20 @@ describe("files", function()
         end)
     end)
 
+    it("may grow: seek looks again", function()
+        within(function(folder)
+            local name <const> = folder .. "/a"
+            file.write(name, "one\n")
+            local stream <close> = file.open(name)
+            assert.equal("one", stream:read_line())
+            assert.equal("eof", select(3, stream:read_line()))
+            file.write(name, "two\n", { append = true })
+            assert.equal("eof", select(3, stream:read_line()))
+            assert.equal(4, stream:seek())
+            assert.equal("two", stream:read_line())
+        end)
+    end)
+
     it("give lines", function()
         within(function(folder)
             local name <const> = folder .. "/a"
