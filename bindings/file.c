@@ -363,7 +363,7 @@ stream_close(lua_State *L)
     aco_stream *s = acl_stream_check(L, e, 1);
 
     lua_settop(L, 1);
-    if (aco_stream_is_open(s) && aco_file_is(s) && !s->writing && acl_can_wait(L, e) &&
+    if (aco_stream_is_open(s) && aco_file_dirty(s) && !s->writing && acl_can_wait(L, e) &&
         !e->current->task.pending)
         return flush_begin(L, s, AFTER_CLOSE);
     aco_stream_close(s);

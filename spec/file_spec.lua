@@ -188,6 +188,18 @@ describe("files", function()
         end)
     end
 
+    it("gather no end of bytes that a full disk does not take", function()
+        run(function()
+            local stream <const> = file.open("/dev/full", "w")
+            local block <const>, taken = ("x"):rep(262144), 0
+            for _ = 1, 50 do
+                if stream:write(block) then taken = taken + 1 end
+            end
+            assert.is_true(taken <= 3, taken .. " blocks were taken")
+            stream:close()
+        end)
+    end)
+
     it("are one reader's and one writer's", function()
         within(function(folder)
             local stream <close> = file.open(folder .. "/a", "w+")

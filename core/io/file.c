@@ -31,7 +31,9 @@ typedef struct aco_file {
     aco_buf out;   /* gathered */
     aco_buf spare; /* memory for more of it, between two writes */
     bool writable;
-    bool direct; /* a read of what is in memory may be tried */
+    bool failing; /* the last write failed: nothing more is gathered beyond what is before one has
+                     not */
+    bool direct;  /* a read of what is in memory may be tried */
 } aco_file;
 
 static void
@@ -156,7 +158,8 @@ file_written(aco_stream *s, aco_file *f, aco_waitq **wait)
         *wait = &f->job->job.waiters;
         return ACO_EBUSY;
     }
-    if (f->job->errnum != 0) return file_give_back(s, f);
+    f->failing = f->job->errnum != 0;
+    if (f->failing) return file_give_back(s, f);
     aco_buf_free(&f->spare);
     f->spare = f->job->data;
     f->spare.size = 0;
@@ -167,6 +170,14 @@ file_written(aco_stream *s, aco_file *f, aco_waitq **wait)
 
 /* Writing ---------------------------------------------------------------------------------------
  */
+
+bool
+aco_file_dirty(const aco_stream *s)
+{
+    const aco_file *f = s->state;
+
+    return aco_file_is(s) && (f->out.size > 0 || (f->job != NULL && f->job->writing));
+}
 
 int
 aco_file_flush(aco_stream *s, aco_waitq **wait)
@@ -245,6 +256,7 @@ file_write(aco_stream *s, const struct iovec *pieces, int count, size_t *put, ac
             f->out = f->spare;
             f->spare = (aco_buf){.data = NULL};
         }
+        if (err == ACO_OK && f->failing) err = file_written(s, f, wait); /* first, does it go on? */
     }
     if (err != ACO_OK) return err;
     *put = gather(f, pieces, count, &err);

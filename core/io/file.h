@@ -15,6 +15,9 @@ ACO_MUSTUSE int aco_file_open(aco_stream *s, aco_loop *loop, aco_pool *pool, int
 
 bool aco_file_is(const aco_stream *s);
 
+/** Has something been written that the system does not have yet? */
+bool aco_file_dirty(const aco_stream *s);
+
 /** Let what was gathered be written, and jobs be done. ACO_EBUSY: wait in `*wait` and call again.
  */
 ACO_MUSTUSE int aco_file_flush(aco_stream *s, aco_waitq **wait);

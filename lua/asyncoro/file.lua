@@ -91,7 +91,8 @@ function file.list(name)
     return names
 end
 
---- Copy a plain file, with its permissions. Waits. A file that has the other name is overwritten.
+--- Copy a plain file. Waits. A file that has the other name is overwritten; a new one gets the permissions of the first,
+-- less the umask.
 -- @function copy
 -- @tparam string from
 -- @tparam string to
@@ -206,7 +207,7 @@ function file.lines(name, format)
     local stream <const>, message <const> = file.open(name)
     if not stream then error(message, 2) end
     local iterator <const> = stream:lines(format)
-    return iterator, stream, nil, stream
+    return function() return iterator(stream) end, nil, nil, stream
 end
 
 local function temporary_folder() return os.getenv("TMPDIR") or "/tmp" end
