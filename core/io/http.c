@@ -311,6 +311,7 @@ aco_http_read_head(aco_http *h, const uint8_t *data, size_t size, size_t limit, 
         return refuse(h, ACO_ETOOLARGE, HTTP_STATUS_REQUEST_HEADER_FIELDS_TOO_LARGE,
                       "the header is too large");
     if (err != ACO_OK) return err;
+    if (memchr(data + start, '\0', end) != NULL) return malformed(h, "NUL in the header");
     head->data = data + start;
     head->size = (uint32_t)end;
     *taken = start + end;
