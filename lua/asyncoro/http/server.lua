@@ -173,7 +173,7 @@ local function serve(self, connection)
     local head <const> = reader.head
     local wait = header_timeout
     repeat
-        connection.idle = true
+        connection.idle, connection.response = true, false
         local method <const>, target <const>, version <const>, keep_alive <const>, serial <const>, has_body <const> =
             head(reader, wait, header_timeout)
         connection.idle = false
