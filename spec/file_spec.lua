@@ -16,6 +16,8 @@ local function within(fn)
     end)
 end
 
+local LINES <const> = os.getenv "ASYNCORO_TEST_GC" and 10000 or 100000
+
 local function root() return io.popen("id -u"):read "n" == 0 end
 
 describe("files", function()
@@ -123,7 +125,7 @@ describe("files", function()
         within(function(folder)
             local name <const> = folder .. "/a"
             local stream = file.open(name, "w")
-            for i = 1, 100000 do stream:write("line ", i, "\n") end
+            for i = 1, LINES do stream:write("line ", i, "\n") end
             assert.is_true(stream:flush())
             stream:close()
             local n = 0
@@ -131,9 +133,9 @@ describe("files", function()
                 n = n + 1
                 if line ~= "line " .. n then error("line " .. n .. " is " .. line) end
             end
-            assert.equal(100000, n)
+            assert.equal(LINES, n)
             local sum <const> = asyncoro.process.run({ "wc", "-l", name })
-            assert.equal(100000, tonumber(sum:match "%d+"))
+            assert.equal(LINES, tonumber(sum:match "%d+"))
         end)
     end)
 
@@ -497,6 +499,84 @@ describe("a file on a full disk", function()
             assert.equal("old", file.read(a))
             assert.same({ "a", "ballast" }, file.list(disk))
             assert.equal("nospace", select(3, file.copy(disk .. "/ballast", disk .. "/b")))
+        end)
+    end)
+end)
+
+-- What a file open for reading and writing shall be: a string and a place in it. Each operation is done to both, and
+-- gives what both say.
+local Model <const> = {}
+Model.__index = Model
+
+function Model:expected(n)
+    local part <const> = self.data:sub(self.place + 1, self.place + n)
+    self.place = self.place + #part
+    return part
+end
+
+function Model:read(n)
+    local got <const> = self.stream:read(n)
+    if self.place == #self.data then return nil, got end
+    return self:expected(#got), got
+end
+
+function Model:read_exact(n)
+    local got <const>, _, _, part <const> = self.stream:read_exact(n)
+    return self:expected(n), got or part or ""
+end
+
+function Model:read_line()
+    local _, last <const> = self.data:find("\n", self.place + 1, true)
+    if self.place == #self.data then return nil, (self.stream:read_line()) end
+    return self:expected((last or #self.data) - self.place):gsub("\r?\n$", "", 1), (self.stream:read_line())
+end
+
+function Model:write(n)
+    local text <const> = string.char(97 + n % 26):rep(n) .. "\r\n"
+    if self.append then self.place = #self.data end
+    self.data = self.data:sub(1, self.place) .. text .. self.data:sub(self.place + #text + 1)
+    self.place = self.place + #text
+    return #text, (self.stream:write(text:sub(1, n // 2), text:sub(n // 2 + 1)))
+end
+
+function Model:seek(n)
+    self.place = n % (#self.data + 1)
+    if n % 2 == 0 then return self.place, (self.stream:seek("set", self.place)) end
+    return self.place, (self.stream:seek("end", self.place - #self.data))
+end
+
+function Model:tell() return self.place, (self.stream:seek()) end
+
+function Model:flush()
+    self.stream:flush()
+    return self.data, file.read(self.name)
+end
+
+describe("a file that is read, written and sought at random", function()
+    local operations <const> = { "read", "read_exact", "read_line", "write", "write", "seek", "tell", "flush" }
+
+    it("holds what a string would", function()
+        within(function(folder)
+            for round = 1, 24 do
+                local name <const> = folder .. "/" .. round
+                local mode <const> = ({ "r+", "a+", "w+" })[round % 3 + 1]
+                local m <const> = setmetatable({ name = name, append = mode == "a+", place = 0, data = "" }, Model)
+                if mode ~= "w+" then m.data = ("a line of text\nb\r\n"):rep(math.random(0, 20000)) end
+                file.write(name, m.data)
+                m.stream = file.open(name, mode)
+                local done <const> = { mode .. " " .. #m.data }
+                for step = 1, 40 do
+                    local operation <const> = operations[math.random(#operations)]
+                    local n <const> = math.random(1, math.random(2) == 1 and 60 or 300000)
+                    done[step + 1] = ("%s %d at %d of %d"):format(operation, n, m.place, #m.data)
+                    local expected <const>, got <const> = m[operation](m, n)
+                    if expected ~= got then error("not what a string holds:\n" .. table.concat(done, "\n")) end
+                end
+                if round % 2 == 0 then assert.is_true(m.stream:close()) end
+                m.stream = nil
+                collectgarbage()
+                assert.is_true(m.data == file.read(name), table.concat(done, "\n"))
+            end
         end)
     end)
 end)
