@@ -234,7 +234,8 @@ describe("the host binary", function()
         end)
 
         it("of too deep a recursion is shown", function()
-            assert.matches("^asyncoro: [^\n]*stack overflow",
+            -- on a slow machine the leash has something to say before it
+            assert.matches("asyncoro: [^\n]*stack overflow",
                 fails("local function f() return 1 + f() end f()"))
         end)
 
