@@ -7,14 +7,23 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* So many threads at most; one that has had nothing to do for so many seconds ends. */
-enum { POOL_THREADS = 8, POOL_IDLE = 10 };
+/* So many threads at most for the jobs of a lane; one that has had nothing to do for so many
+ * seconds ends. */
+enum { LANE_THREADS = 8, POOL_IDLE = 10 };
+
+/* Each kind of job has its own: name servers that do not answer keep nobody from files. */
+typedef struct lane {
+    aco_job *head, *tail;
+    size_t queued, running;
+} lane;
+
+enum { LANES = 2 };
 
 struct aco_pool {
     pthread_mutex_t lock;
     pthread_cond_t work, rest; /* there is a job, or the end; a thread has ended */
-    aco_job *head, *tail;
-    size_t queued, threads, idle;
+    lane lanes[LANES];
+    size_t threads, idle;
     atomic_size_t left; /* jobs submitted, not run: less one before the engine hears of it */
     unsigned refs;      /* the process's and one of each thread */
     bool stop;
@@ -55,24 +64,43 @@ aco_pool_new(void)
 /* Threads ---------------------------------------------------------------------------------------
  */
 
+/* How many of its jobs may be run at once now. */
+static size_t
+lane_ready(const lane *l)
+{
+    size_t free = LANE_THREADS - l->running;
+
+    return l->queued < free ? l->queued : free;
+}
+
+static lane *
+lane_next(aco_pool *pool)
+{
+    for (lane *l = pool->lanes; l < pool->lanes + LANES; l++)
+        if (lane_ready(l) > 0) return l;
+    return NULL;
+}
+
 /* The next job, with the lock; NULL when the thread is to end. */
 static aco_job *
 job_take(aco_pool *pool)
 {
     struct timespec until;
+    lane *l;
 
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += POOL_IDLE;
-    while (pool->head == NULL && !pool->stop) {
+    while ((l = lane_next(pool)) == NULL && !pool->stop) {
         pool->idle++;
         int err = pthread_cond_timedwait(&pool->work, &pool->lock, &until);
         pool->idle--;
-        if (err != 0 && pool->head == NULL) return NULL;
+        if (err != 0 && lane_next(pool) == NULL) return NULL;
     }
     if (pool->stop) return NULL;
-    aco_job *job = pool->head;
-    pool->head = job->next;
-    pool->queued--;
+    aco_job *job = l->head;
+    l->head = job->next;
+    l->queued--;
+    l->running++;
     return job;
 }
 
@@ -100,9 +128,11 @@ pool_thread(void *arg)
 
     pthread_mutex_lock(&pool->lock);
     while ((job = job_take(pool)) != NULL) {
+        lane *l = &pool->lanes[job->slow];
         pthread_mutex_unlock(&pool->lock);
         job_run(pool, job);
         pthread_mutex_lock(&pool->lock);
+        l->running--;
     }
     pool->threads--;
     pthread_cond_broadcast(&pool->rest);
@@ -147,17 +177,21 @@ pool_wait_idle(aco_pool *pool)
 void
 aco_pool_close(aco_pool *pool)
 {
+    aco_job *queued[LANES];
+
     pthread_mutex_lock(&pool->lock);
-    aco_job *job = pool->head;
-    pool->head = NULL;
-    pool->queued = 0;
+    for (int i = 0; i < LANES; i++) {
+        queued[i] = pool->lanes[i].head;
+        pool->lanes[i].head = NULL;
+        pool->lanes[i].queued = 0;
+    }
     pool_wait_idle(pool);
     pool_unref_unlock(pool);
-    while (job != NULL) {
-        aco_job *next = job->next;
-        aco_job_unref(job);
-        job = next;
-    }
+    for (int i = 0; i < LANES; i++)
+        for (aco_job *job = queued[i], *next; job != NULL; job = next) {
+            next = job->next;
+            aco_job_unref(job);
+        }
 }
 
 int
@@ -196,37 +230,51 @@ aco_job_unref(aco_job *job)
     job->free(job);
 }
 
-/* With the lock: a thread for one job more. A busy pool may do without. */
+/* With the lock: a thread more when there are jobs for it. A busy pool may do without. */
 static int
 pool_grow(aco_pool *pool)
 {
-    if (pool->idle > pool->queued || pool->threads == POOL_THREADS) return ACO_OK;
+    size_t ready = 0;
+
+    for (int i = 0; i < LANES; i++)
+        ready += lane_ready(&pool->lanes[i]);
+    if (ready <= pool->idle || pool->threads == LANES * LANE_THREADS) return ACO_OK;
     int err = pool_thread_start(pool);
     return pool->threads > 0 ? ACO_OK : err;
+}
+
+/* With the lock. */
+static void
+lane_append(lane *l, aco_job *job)
+{
+    job->next = NULL;
+    if (l->head == NULL)
+        l->head = job;
+    else
+        l->tail->next = job;
+    l->tail = job;
 }
 
 int
 aco_job_submit(aco_pool *pool, aco_loop *loop, aco_job *job)
 {
     aco_post *post = calloc(1, sizeof *post);
+    lane *l = &pool->lanes[job->slow];
 
     if (post == NULL) return ACO_ENOMEM;
     *post = (aco_post){.kind = ACO_POST_JOB, .object = job};
     pthread_mutex_lock(&pool->lock);
+    l->queued++;
     int err = pool_grow(pool);
     if (err == ACO_OK) {
         atomic_fetch_add(&job->refs, 1);
         job->post = post;
         job->inbox = aco_inbox_ref(loop->inbox);
-        job->next = NULL;
-        if (pool->head == NULL)
-            pool->head = job;
-        else
-            pool->tail->next = job;
-        pool->tail = job;
-        pool->queued++;
+        lane_append(l, job);
         atomic_fetch_add(&pool->left, 1);
         pthread_cond_signal(&pool->work);
+    } else {
+        l->queued--;
     }
     pthread_mutex_unlock(&pool->lock);
     if (err == ACO_OK)

@@ -3,7 +3,8 @@
  * a process.
  *
  * A job belongs to those who hold it. It is run by a thread of the pool; its end is posted to the
- * engine that submitted it, which wakes those who wait. Who waits no more just lets go. */
+ * engine that submitted it, which wakes those who wait. Who waits no more just lets go. Slow jobs
+ * and others do not wait for each other's threads. */
 #ifndef ACO_POOL_H
 #define ACO_POOL_H
 
@@ -21,6 +22,7 @@ typedef struct aco_job {
     aco_post *post;                    /* made before, so that the end needs no memory */
     aco_inbox *inbox;
     atomic_uint refs;
+    bool slow;         /* its maker's, before it is submitted: it may wait for a network */
     bool done;         /* the engine's thread */
     aco_waitq waiters; /* the engine's thread: those who wait for the end; woken with ACO_OK */
 } aco_job;

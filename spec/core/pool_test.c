@@ -134,6 +134,34 @@ test_rest(aco_pool *pool)
     aco_loop_fini(&loop);
 }
 
+/* Slow jobs, however many, keep no other from being run, nor the reverse; each kind in its order.
+ */
+static void
+test_slow(aco_pool *pool, bool slow)
+{
+    enum { MANY = 40 };
+    aco_loop loop;
+    int gate[2];
+    char bytes[MANY] = {0};
+
+    CHECK(pipe(gate) == 0 && aco_loop_init(&loop, NULL) == ACO_OK);
+    atomic_store(&freed, 0);
+    for (int i = 0; i < MANY + 1; i++) {
+        test_job *t = job_new(i < MANY ? gate[0] : -1);
+        t->job.slow = (i < MANY) == slow;
+        CHECK(aco_job_submit(pool, &loop, &t->job) == ACO_OK);
+        aco_job_unref(&t->job);
+    }
+    done(&loop, 1);
+    CHECK(atomic_load(&freed) == 1);
+    CHECK(write(gate[1], bytes, MANY) == MANY);
+    done(&loop, MANY);
+    CHECK(atomic_load(&freed) == MANY + 1 && aco_pool_rest(pool) == ACO_OK);
+    aco_loop_fini(&loop);
+    close(gate[0]);
+    close(gate[1]);
+}
+
 /* An engine that ends does not wait for its jobs, nor does a process. */
 static void
 test_end(void)
@@ -172,6 +200,8 @@ main(void)
     test_many(pool);
     test_waiter(pool);
     test_rest(pool);
+    test_slow(pool, true);
+    test_slow(pool, false);
     test_many(pool); /* new threads after the rest */
     aco_pool_close(pool);
     test_end();
