@@ -87,6 +87,42 @@ describe("the client", function()
         end)
     end)
 
+    it("closes connections that nobody wants any more, whichever server they are to", function()
+        helper.run(function()
+            local client <close> = http.client { idle_timeout = 0.01 }
+            local listeners <const>, ends <const> = {}, {}
+            for i = 1, 3 do
+                listeners[i] = asyncoro.listen("127.0.0.1", 0)
+                asyncoro.spawn(function()
+                    local stream <close> = listeners[i]:accept()
+                    stream:read_until "\r\n\r\n"
+                    stream:write "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+                    ends[i] = select(3, stream:read(1, 2))
+                end)
+                assert.equal("ok", client:get("http://127.0.0.1:" .. select(2, listeners[i]:address())):body())
+                asyncoro.sleep(0.03)
+            end
+            assert.same({ "eof", "eof" }, ends)
+            for _, listener in ipairs(listeners) do listener:close() end
+        end)
+    end)
+
+    it("does not wait for the body of a redirect longer than it was told to", function()
+        helper.run(function()
+            local listener <close> = asyncoro.listen("127.0.0.1", 0)
+            asyncoro.spawn(function()
+                local stream <close> = listener:accept()
+                stream:read_until "\r\n\r\n"
+                stream:write "HTTP/1.1 302 Found\r\nLocation: /b\r\nContent-Length: 100\r\n\r\n"
+                repeat asyncoro.sleep(0.02) until not stream:write "x"
+            end)
+            local begun <const> = asyncoro.now()
+            assert.equal("timeout", select(3, http.get("http://127.0.0.1:" .. select(2, listener:address()),
+                { timeout = 0.05 })))
+            assert.is_true(asyncoro.now() - begun < 1)
+        end)
+    end)
+
     it("says what went wrong", function()
         helper.run(function()
             assert.equal("invalid", select(3, http.get "nonsense"))
@@ -94,6 +130,11 @@ describe("the client", function()
             assert.equal("refused", select(3, http.get "http://127.0.0.1:1/"))
             assert.error_matches(function() http.request {} end, "'url' is missing")
             assert.error_matches(function() http.get("http://x/", { heders = {} }) end, "unknown option")
+            for _, name in ipairs { "Content-Length", "Transfer-Encoding" } do
+                assert.error_matches(function() http.post("http://x/", "b", { headers = { [name] = "1" } }) end,
+                    "set by the client")
+            end
+            assert.error_matches(function() http.get("http://x/", { method = "GET /y" }) end, "is no method")
             assert.error_matches(function()
                 http.get("http://127.0.0.1:1/", { headers = { ["A\r\n"] = "b" } })
                 error "not reached: refused before"

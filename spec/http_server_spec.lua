@@ -460,6 +460,26 @@ describe("http server closes", function()
         end)
     end)
 
+    it("in order, behind an answer whose head promised more", function()
+        run(function()
+            local begun <const>, go_on <const> = asyncoro.event(), asyncoro.event()
+            local server <const> = assert(http.serve { handler = function(_, response)
+                response:write "a"
+                begun:set()
+                go_on:wait()
+                response:write "b"
+            end })
+            local stream <close> = connect((select(2, server:address())))
+            stream:write(get "/")
+            begun:wait()
+            local stopper <const> = asyncoro.spawn(function() return server:shutdown(5) end)
+            asyncoro.sleep(0.01)
+            go_on:set()
+            assert.same({ true, true }, { stopper:finish(2) })
+            assert.matches("\r\n1\r\nb\r\n0\r\n\r\n$", stream:read_all())
+        end)
+    end)
+
     it("in order, but not for ever", function()
         run(function()
             local begun <const> = asyncoro.event()
@@ -486,12 +506,13 @@ describe("http server sends events", function()
             local events <const> = response:sse()
             events:send "one"
             events:send { event = "tick", id = 7, retry = 100, data = "two\r\nlines" }
+            events:send { retry = 5 }
             events:ping()
             assert.is_false(pcall(events.send, events, { event = "a\nb", data = "" }))
         end, function(port)
             local text <const> = answer(port, "GET / HTTP/1.0\r\n\r\n")
             assert.matches("\r\ncontent%-type: text/event%-stream\r\n", text)
-            assert.equal("data: one\n\nevent: tick\nid: 7\nretry: 100\ndata: two\ndata: lines\n\n:\n\n",
+            assert.equal("data: one\n\nevent: tick\nid: 7\nretry: 100\ndata: two\ndata: lines\n\nretry: 5\n\n:\n\n",
                 text:match "\r\n\r\n(.*)$")
         end)
     end)

@@ -384,6 +384,24 @@ describe("websocket over HTTP", function()
         end)
     end)
 
+    it("takes nothing from a server that was not offered", function()
+        run(function()
+            for _, line in ipairs { "Sec-WebSocket-Protocol: other", "Sec-WebSocket-Extensions: permessage-deflate" } do
+                local listener <close> = asyncoro.listen("127.0.0.1", 0)
+                asyncoro.spawn(function()
+                    local stream <close> = listener:accept()
+                    local key <const> = stream:read_until("\r\n\r\n"):match "\r\nsec%-websocket%-key: (%S+)"
+                    stream:write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                        .. "Sec-WebSocket-Accept: " .. websocket.accept_key(key) .. "\r\n" .. line .. "\r\n\r\n")
+                end)
+                local ws <const>, message <const>, code <const> =
+                    http.websocket("ws://127.0.0.1:" .. select(2, listener:address()))
+                assert.same({ nil, "protocol" }, { ws, code })
+                assert.matches("not offered", message)
+            end
+        end)
+    end)
+
     it("answers what asks for none, or for another version", function()
         run(function()
             local server <close> = serve({}, function(ws) ws:close() end)

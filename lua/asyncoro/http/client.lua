@@ -22,6 +22,9 @@ local DEFAULTS <const> = {
 }
 local BODY_LIMIT <const> = 64 << 20
 
+-- Said by the client itself, of the body it has been given: two lengths would be understood in two ways.
+local OWN <const> = { ["content-length"] = true, ["transfer-encoding"] = true }
+
 -- Methods that may be asked again when a kept connection turns out to be closed.
 local SAFE <const> = { GET = true, HEAD = true, OPTIONS = true, PUT = true, DELETE = true }
 
@@ -36,6 +39,17 @@ Response.__index = Response
 local function close_old(list)
     local now <const> = core.now()
     while list[1] and list[1].until_ < now do table.remove(list, 1).stream:close() end
+end
+
+-- Close what waits for too long, of all servers, and forget those that nothing is left of.
+local function sweep(self)
+    local now <const> = core.now()
+    if now < self.sweep_at then return end
+    self.sweep_at = now + self.options.idle_timeout
+    for key, list in pairs(self.connections) do
+        close_old(list)
+        if #list == 0 then self.connections[key] = nil end
+    end
 end
 
 local function is_quiet(stream)
@@ -55,6 +69,7 @@ local function kept(self, key)
 end
 
 local function give_back(self, connection)
+    sweep(self)
     local list = self.connections[connection.key]
     if self.closed then return connection.stream:close() end
     if not list then
@@ -84,7 +99,11 @@ end
 
 local function lower(headers)
     local result <const> = {}
-    for name, value in pairs(headers or {}) do result[name:lower()] = value end
+    for name, value in pairs(headers or {}) do
+        name = name:lower()
+        if OWN[name] then error(("request: the header '%s' is set by the client"):format(name), 3) end
+        result[name] = value
+    end
     return result
 end
 
@@ -223,8 +242,8 @@ local function redirected(what, response)
     if not next_one then return false, message, code end
     if next_one.parts.key ~= what.parts.key then
         headers.authorization, headers.cookie = nil, nil
-        if what.parts.scheme == "https" and next_one.parts.scheme == "http" then
-            return false, ("%s: it redirects from https to http"):format(what.text), "denied"
+        if what.parts.scheme == "https" and next_one.parts.scheme ~= "https" then
+            return false, ("%s: it redirects from https to %s"):format(what.text, next_one.parts.scheme), "denied"
         end
     end
     return next_one
@@ -248,6 +267,9 @@ end
 function Client:request(opts)
     options.check("request", opts, REQUEST)
     if not opts or not opts.url then error("request: the option 'url' is missing", 2) end
+    if opts.method and not opts.method:find "^[%w!#$%%&'*+.^_`|~-]+$" then
+        error(("request: '%s' is no method"):format(opts.method), 2)
+    end
     local timeout <const> = opts.timeout or self.options.timeout
     local deadline <const> = core.now() + timeout
     local what, message, code = prepare(opts.url, (opts.method or (opts.body ~= nil and "POST" or "GET")):upper(),
@@ -259,7 +281,7 @@ function Client:request(opts)
         local following
         following, message, code = redirected(what, response)
         if following == nil or (opts.redirects or self.options.redirects) == 0 then return response end
-        response:drop()
+        response:drop(deadline)
         what = following
     end
     if not what then return nil, message, code end
@@ -312,7 +334,7 @@ Client.__close = Client.close
 function client.new(opts)
     local given <const> = setmetatable({}, { __index = DEFAULTS })
     for name, value in pairs(options.check("client", opts, CLIENT)) do given[name] = value end
-    return setmetatable({ options = given, connections = {} }, Client)
+    return setmetatable({ options = given, connections = {}, sweep_at = 0 }, Client)
 end
 
 -- Responses ---------------------------------------------------------------------------------------
@@ -365,9 +387,10 @@ function Response:body(limit)
 end
 
 -- Read what is left when that is little, so that the connection can be used again; else close it.
-function Response:drop()
+function Response:drop(deadline)
     local left = 65536
     while self.connection and left > 0 do
+        if deadline then self.timeout = remaining(deadline) end
         local piece <const> = self:read(left)
         if not piece then return end
         left = left - #piece

@@ -176,7 +176,8 @@ function Events:send(event)
         if value and value:find "[\r\n]" then error(("events: the %s has a line end"):format(name), 2) end
         if value then lines[#lines + 1] = name .. ": " .. value end
     end
-    for line in ((event.data or "") .. "\n"):gsub("\r\n?", "\n"):gmatch "([^\n]*)\n" do
+    local data <const> = event.data or event.event and "" -- an id or a time alone is no event
+    for line in (data and data .. "\n" or ""):gsub("\r\n?", "\n"):gmatch "([^\n]*)\n" do
         lines[#lines + 1] = "data: " .. line
     end
     return self.response:write(table.concat(lines, "\n") .. "\n\n")

@@ -184,7 +184,8 @@ local function serve(self, connection)
             return
         end
         wait = idle_timeout
-    until not serve_one(self, connection, method, target, version, keep_alive, serial, has_body)
+        -- Its answer may have promised another before the server was told to stop.
+    until not serve_one(self, connection, method, target, version, keep_alive, serial, has_body) or self.stopping
 end
 
 local Connection <const> = {}
@@ -203,7 +204,7 @@ local function connected(self, stream)
         upgraded = false,
     }, Connection)
     self.open[connection] = true
-    serve(self, connection)
+    if not self.stopping then serve(self, connection) end
 end
 
 -- There are too many connections: say so, unless too many are being told already.

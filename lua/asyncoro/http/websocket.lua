@@ -457,9 +457,14 @@ function websocket.connect(address, opts)
         response:close()
         return nil, ("websocket %s: the server answers %d"):format(address, response.status), "protocol"
     end
+    local protocol <const> = answer["sec-websocket-protocol"]
+    if protocol and protocol ~= given.protocol or answer["sec-websocket-extensions"] then
+        response:close()
+        return nil, ("websocket %s: the server has chosen what was not offered"):format(address), "protocol"
+    end
     return websocket.new(response:take_stream(), {
         client = true, limit = given.limit, ping = given.ping, timeout = given.timeout,
-        protocol = answer["sec-websocket-protocol"],
+        protocol = protocol,
     })
 end
 
