@@ -244,6 +244,33 @@ describe("http server", function()
         end)
     end)
 
+    it("sends nothing behind a piece that was not taken whole", function()
+        local big <const>, codes <const> = ("x"):rep(16 << 20), {}
+        local finished
+        with_server({ write_timeout = 0.05, on_error = function() end, handler = function(request, response)
+            if request.path == "/pieces" then
+                for i = 1, 2 do codes[i] = select(3, response:write(i == 1 and big or "tail")) end
+            else
+                local writer <const> = asyncoro.spawn(function() response:finish(big) end)
+                asyncoro.sleep(0.02)
+                writer:terminate()
+            end
+            finished = true
+            return 500, "tail"
+        end }, function(port)
+            for _, request in ipairs { "GET /pieces HTTP/1.0\r\n\r\n", get "/whole" } do
+                local stream <const> = connect(port)
+                stream:write(request)
+                finished = false
+                while not finished do asyncoro.sleep(0.01) end
+                local text <const>, _, _, part <const> = stream:read_all()
+                assert.matches("x$", text or part)
+                stream:close()
+            end
+            assert.same({ "timeout", "closed" }, codes)
+        end)
+    end)
+
     it("refuses headers with line ends", function()
         local errors = 0
         with_server({
@@ -457,6 +484,28 @@ describe("http server closes", function()
             assert.same({ true, true }, { stopper:finish(5) })
             idle:close()
             busy:close()
+        end)
+    end)
+
+    it("in order, behind an answer that had begun", function()
+        run(function()
+            local begun <const>, go_on <const> = asyncoro.event(), asyncoro.event()
+            local server <const> = assert(http.serve { handler = function(_, response)
+                response:write "a"
+                begun:set()
+                go_on:wait()
+                response:write "b"
+            end })
+            local _, port <const> = server:address()
+            local stream <const> = connect(port)
+            stream:write(get "/")
+            begun:wait()
+            local stopper <const> = asyncoro.spawn(function() return server:shutdown(5) end)
+            asyncoro.sleep(0)
+            go_on:set()
+            assert.matches("\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n$", stream:read_all())
+            assert.same({ true, true }, { stopper:finish(4) })
+            stream:close()
         end)
     end)
 

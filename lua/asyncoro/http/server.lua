@@ -130,6 +130,7 @@ local function settle(self, connection, request, response, has_body, ok, ...)
         connection.upgraded:close()
         return false
     end
+    if response.failed then response.close = true end
     if has_body then return after_body(self, connection, request, response) end
     return not response.close
 end
@@ -184,7 +185,8 @@ local function serve(self, connection)
             return
         end
         wait = idle_timeout
-    until not serve_one(self, connection, method, target, version, keep_alive, serial, has_body)
+        -- an answer that was under way when the server was told to stop has not said that it is the last
+    until not serve_one(self, connection, method, target, version, keep_alive, serial, has_body) or self.stopping
 end
 
 local Connection <const> = {}
@@ -202,6 +204,7 @@ local function connected(self, stream)
         server = self, stream = stream, coro = core.current(), idle = true, reader = false, response = false,
         upgraded = false,
     }, Connection)
+    if self.stopping then return end -- since it was accepted
     self.open[connection] = true
     serve(self, connection)
 end
