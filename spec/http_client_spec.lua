@@ -87,6 +87,22 @@ describe("the client", function()
         end)
     end)
 
+    it("does not wait longer for what comes slowly before a redirect", function()
+        helper.run(function()
+            local listener <close> = asyncoro.listen("127.0.0.1", 0)
+            asyncoro.spawn(function()
+                local stream <close> = listener:accept()
+                stream:read_until "\r\n\r\n"
+                stream:write "HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 60000\r\n\r\n"
+                while stream:write "x" do asyncoro.sleep(0.02) end
+            end)
+            local begun <const> = asyncoro.now()
+            local url <const> = "http://127.0.0.1:" .. select(2, listener:address())
+            assert.equal("timeout", select(3, http.get(url, { timeout = 0.1 })))
+            assert.is_true(asyncoro.now() - begun < 5)
+        end)
+    end)
+
     it("says what went wrong", function()
         helper.run(function()
             assert.equal("invalid", select(3, http.get "nonsense"))

@@ -259,7 +259,7 @@ function Client:request(opts)
         local following
         following, message, code = redirected(what, response)
         if following == nil or (opts.redirects or self.options.redirects) == 0 then return response end
-        response:drop()
+        response:drop(deadline)
         what = following
     end
     if not what then return nil, message, code end
@@ -365,9 +365,10 @@ function Response:body(limit)
 end
 
 -- Read what is left when that is little, so that the connection can be used again; else close it.
-function Response:drop()
+function Response:drop(deadline)
     local left = 65536
     while self.connection and left > 0 do
+        if deadline then self.timeout = remaining(deadline) end
         local piece <const> = self:read(left)
         if not piece then return end
         left = left - #piece
