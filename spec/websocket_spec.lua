@@ -316,6 +316,34 @@ describe("websocket send", function()
     end)
 end)
 
+describe("websocket send that is cut off", function()
+    local big <const> = ("z"):rep(16 << 20)
+
+    it("by its time ends the connection", function()
+        run(function()
+            local ws <const>, far <const> = over_pair { timeout = 0.02 }
+            assert.equal("timeout", (select(3, ws:send(big))))
+            assert.is_false(ws.stream:is_open())
+            assert.equal("closed", (select(3, ws:send "x")))
+            assert.equal("closed", (select(3, ws:receive())))
+            far:close()
+        end)
+    end)
+
+    it("by the end of its coro is followed by nothing", function()
+        run(function()
+            local ws <const>, far <const> = over_pair()
+            local writer <const> = asyncoro.spawn(function() ws:send(big) end)
+            asyncoro.sleep(0)
+            writer:terminate()
+            assert.equal("closed", (select(3, ws:send "x")))
+            assert.is_false(ws.stream:is_open())
+            assert.matches("z$", far:read_all())
+            far:close()
+        end)
+    end)
+end)
+
 describe("websocket over HTTP", function()
     local PYTHON <const> = "/usr/bin/python3"
 

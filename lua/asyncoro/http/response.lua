@@ -7,7 +7,8 @@ local body <const> = require "asyncoro.http.body"
 
 local head <const>, send <const> = core.http.response, core.http.send
 
-local Response <const> = { __name = "response", code = 200, sent = false, finished = false, close = false }
+local Response <const> = { __name = "response", code = 200, sent = false, finished = false, close = false,
+    failed = false }
 Response.__index = Response
 
 -- Set by the server itself.
@@ -62,11 +63,24 @@ local function connection_of(self)
     return request.version < 11 and "keep-alive" or nil
 end
 
+-- From here to `written` bytes go out. Who is cancelled in between, or whose time is over, may have sent a part of them:
+-- nothing can follow that, lest it be taken for the rest.
+local function writing(self)
+    self.sent, self.failed = true, true
+    return self.stream
+end
+
 local function written(self, done, message, code)
-    if done then return true end
+    if done then
+        self.failed = false
+        return true
+    end
     self.close = true
-    self.failed = true
     return nil, message, code
+end
+
+local function unread()
+    return nil, "response: nobody reads it any more", "closed"
 end
 
 -- Send the head of a response whose body comes in pieces.
@@ -77,8 +91,7 @@ local function begin(self)
     self.chunked = not length and not self.silent and self.request.version >= 11
     if not length and not self.chunked and not self.silent then self.close = true end -- its end is the stream's
     local bytes <const> = head(self.code, self.headers, self.chunked, connection_of(self))
-    self.sent = true
-    return written(self, self.stream:write(bytes))
+    return written(self, writing(self):write(bytes))
 end
 
 --- Send a piece of the body, and the head before the first. Waits until the system has taken it. Without a
@@ -91,12 +104,13 @@ end
 -- @treturn[2] string "closed", "reset", "timeout": nobody reads it any more
 function Response:write(piece)
     if self.finished then error("response: it has been finished already", 2) end
+    if self.failed then return unread() end
     if not self.sent then
         local ok <const>, message <const>, code <const> = begin(self)
         if not ok then return nil, message, code end
     end
     if self.silent or #piece == 0 then return true end
-    if self.chunked then return written(self, self.stream:write(body.chunk(piece))) end
+    if self.chunked then return written(self, writing(self):write(body.chunk(piece))) end
     if self.left then
         if #piece > self.left then
             self.close, self.failed = true, true
@@ -104,7 +118,7 @@ function Response:write(piece)
         end
         self.left = self.left - #piece
     end
-    return written(self, self.stream:write(piece))
+    return written(self, writing(self):write(piece))
 end
 
 -- Send a whole response: in one piece, or the head and a long body. Raises what is wrong with it, before anything is
@@ -131,8 +145,14 @@ local function send_whole(self, text)
     return send(status, headers, length, connection, text, stream)
 end
 
-local function finish_whole(self, done, message, code)
-    self.sent, self.finished = true, true
+local function finish_whole(self, text)
+    writing(self)
+    local ok <const>, done <const>, message <const>, code <const> = pcall(send_whole, self, text)
+    if not ok then
+        if not core.is_cancel(done) then self.sent, self.failed = false, false end -- nothing has gone out
+        error(done, 0)
+    end
+    self.finished = true
     return written(self, done, message, code)
 end
 
@@ -148,14 +168,14 @@ function Response:finish(text)
     if self.sent then
         if text then self:write(text) end
         self.finished = true
-        if self.failed then return nil, "response: nobody reads it any more", "closed" end
+        if self.failed then return unread() end
         if self.left and self.left > 0 and not self.silent then
             self.close, self.failed = true, true
             return nil, "response: the body is shorter than its content-length", "protocol"
         end
-        return not self.chunked or written(self, self.stream:write(body.LAST_CHUNK))
+        return not self.chunked or written(self, writing(self):write(body.LAST_CHUNK))
     end
-    return finish_whole(self, send_whole(self, text or ""))
+    return finish_whole(self, text or "")
 end
 
 local Events <const> = { __name = "events" }

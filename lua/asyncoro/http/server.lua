@@ -130,6 +130,7 @@ local function settle(self, connection, request, response, has_body, ok, ...)
         connection.upgraded:close()
         return false
     end
+    if response.failed then response.close = true end
     if has_body then return after_body(self, connection, request, response) end
     return not response.close
 end
@@ -203,8 +204,9 @@ local function connected(self, stream)
         server = self, stream = stream, coro = core.current(), idle = true, reader = false, response = false,
         upgraded = false,
     }, Connection)
+    if self.stopping then return end -- since it was accepted
     self.open[connection] = true
-    if not self.stopping then serve(self, connection) end
+    serve(self, connection)
 end
 
 -- There are too many connections: say so, unless too many are being told already.

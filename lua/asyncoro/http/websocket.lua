@@ -58,16 +58,29 @@ local function frame(self, opcode, data)
     return head .. key, core.http.mask(data, key)
 end
 
--- Frames of several coros do not mix.
-local function send(self, opcode, data)
-    local held <close> = self.writing:hold() -- luacheck: ignore 211
-    return self.stream:write(frame(self, opcode, data))
-end
-
 -- The end, whoever wanted it.
 local function shut(self)
     self.stream:close()
     self.ended:set()
+end
+
+-- Frames of several coros do not mix, and nothing follows a frame of which only a part may have been sent.
+local function send(self, opcode, data)
+    local held <close> = self.writing:hold() -- luacheck: ignore 211
+    if self.torn then -- by a coro that was cancelled
+        shut(self)
+        return nil, "websocket: a frame was cut off", "closed"
+    end
+    local head <const>, payload <const> = frame(self, opcode, data)
+    self.torn = true
+    local done <const>, message <const>, code <const> = self.stream:write(head, payload)
+    if done then
+        self.torn = false
+        return true
+    end
+    self.status = self.status or 1006
+    shut(self)
+    return nil, message, code
 end
 
 -- The other side has not kept to the protocol: say so, and end.
@@ -273,7 +286,8 @@ function WebSocket:receive(timeout)
     return receive(self, timeout and core.now() + timeout)
 end
 
---- Send a message. Waits until the system has taken it.
+--- Send a message. Waits until the system has taken it. When that fails the connection is closed: a part of the message
+-- may have gone.
 -- @function websocket:send
 -- @tparam string data
 -- @tparam[opt="text"] string kind "text" (must be UTF-8) or "binary"
