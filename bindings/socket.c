@@ -351,9 +351,8 @@ static int
 listener_settimeout(lua_State *L)
 {
     acl_listener *l = check_listener(L);
-    aco_time deadline = acl_opt_deadline(L, 2);
 
-    l->timeout = deadline == ACO_NEVER || deadline == 0 ? deadline : deadline - aco_now();
+    l->timeout = acl_timeout_check(L, 2);
     lua_settop(L, 1);
     return 1;
 }
@@ -395,13 +394,7 @@ listener_address(lua_State *L)
 static int
 listener_fileno(lua_State *L)
 {
-    acl_listener *l = check_listener(L);
-
-    if (l->fd >= 0)
-        lua_pushinteger(L, l->fd);
-    else
-        lua_pushnil(L);
-    return 1;
+    return acl_fd_push(L, check_listener(L)->fd);
 }
 
 static int

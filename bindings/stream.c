@@ -100,6 +100,35 @@ acl_stream_fail(lua_State *L, aco_stream *s, const char *what, int err)
     return acl_fail(L, err, "%s %s: %s", what, acl_stream_where(s, text), stream_why(s, err));
 }
 
+int
+acl_fd_push(lua_State *L, int fd)
+{
+    if (fd >= 0)
+        lua_pushinteger(L, fd);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
+aco_time
+acl_timeout_check(lua_State *L, int idx)
+{
+    double seconds = luaL_optnumber(L, idx, HUGE_VAL);
+
+    luaL_argcheck(L, seconds >= 0, idx, "a time of 0 or more seconds expected");
+    return seconds > 0 ? aco_deadline(0, seconds) : 0;
+}
+
+int
+acl_timeout_push(lua_State *L, aco_time timeout)
+{
+    if (timeout == ACO_NEVER)
+        lua_pushnil(L);
+    else
+        lua_pushnumber(L, (lua_Number)timeout / 1e9);
+    return 1;
+}
+
 aco_time
 acl_stream_deadline(lua_State *L, const aco_stream *s, int idx)
 {
@@ -159,10 +188,8 @@ static int
 stream_settimeout(lua_State *L)
 {
     aco_stream *s = acl_stream_check(L, acl_self(L), 1);
-    double seconds = luaL_optnumber(L, 2, HUGE_VAL);
 
-    luaL_argcheck(L, seconds >= 0, 2, "a time of 0 or more seconds expected");
-    s->timeout = seconds > 0 ? aco_deadline(0, seconds) : 0;
+    s->timeout = acl_timeout_check(L, 2);
     lua_settop(L, 1);
     return 1;
 }
@@ -173,13 +200,7 @@ stream_settimeout(lua_State *L)
 static int
 stream_gettimeout(lua_State *L)
 {
-    aco_stream *s = acl_stream_check(L, acl_self(L), 1);
-
-    if (s->timeout == ACO_NEVER)
-        lua_pushnil(L);
-    else
-        lua_pushnumber(L, (lua_Number)s->timeout / 1e9);
-    return 1;
+    return acl_timeout_push(L, acl_stream_check(L, acl_self(L), 1)->timeout);
 }
 
 /*** The number of the descriptor, which stays the stream's.
@@ -188,13 +209,7 @@ stream_gettimeout(lua_State *L)
 static int
 stream_fileno(lua_State *L)
 {
-    aco_stream *s = acl_stream_check(L, acl_self(L), 1);
-
-    if (s->fd >= 0)
-        lua_pushinteger(L, s->fd);
-    else
-        lua_pushnil(L);
-    return 1;
+    return acl_fd_push(L, acl_stream_check(L, acl_self(L), 1)->fd);
 }
 
 /*** Take the descriptor out of the stream, which is closed after that: to be given to a stream of

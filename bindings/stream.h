@@ -25,6 +25,12 @@ const char *acl_stream_where(const aco_stream *s, char text[ACO_ADDRESS_TEXT]);
 /** nil, "WHAT WHERE: why", code. */
 int acl_stream_fail(lua_State *L, aco_stream *s, const char *what, int err);
 
+/* What handles of descriptors have in common: their number, nil when there is none; the time-out of
+ * each operation (a time, or ACO_NEVER), as set by a number or nil at idx. */
+int acl_fd_push(lua_State *L, int fd);
+aco_time acl_timeout_check(lua_State *L, int idx);
+int acl_timeout_push(lua_State *L, aco_time timeout);
+
 /** How long operations of this stream may take: the time-out at idx, or the stream's own. */
 aco_time acl_stream_deadline(lua_State *L, const aco_stream *s, int idx);
 

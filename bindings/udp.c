@@ -573,11 +573,7 @@ udp_close(lua_State *L)
 static int
 udp_settimeout(lua_State *L)
 {
-    acl_udp *u = check_udp(L);
-    aco_time deadline = acl_opt_deadline(L, 2);
-
-    u->timeout =
-        deadline == ACO_NEVER || deadline == 0 ? deadline : aco_deadline(0, lua_tonumber(L, 2));
+    check_udp(L)->timeout = acl_timeout_check(L, 2);
     lua_settop(L, 1);
     return 1;
 }
@@ -588,13 +584,7 @@ udp_settimeout(lua_State *L)
 static int
 udp_gettimeout(lua_State *L)
 {
-    acl_udp *u = check_udp(L);
-
-    if (u->timeout == ACO_NEVER)
-        lua_pushnil(L);
-    else
-        lua_pushnumber(L, (lua_Number)u->timeout / 1e9);
-    return 1;
+    return acl_timeout_push(L, check_udp(L)->timeout);
 }
 
 /*** The number of the descriptor, which stays its own.
@@ -603,13 +593,7 @@ udp_gettimeout(lua_State *L)
 static int
 udp_fileno(lua_State *L)
 {
-    acl_udp *u = check_udp(L);
-
-    if (u->fd >= 0)
-        lua_pushinteger(L, u->fd);
-    else
-        lua_pushnil(L);
-    return 1;
+    return acl_fd_push(L, check_udp(L)->fd);
 }
 
 static int

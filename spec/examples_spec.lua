@@ -16,7 +16,7 @@ local forms <const> = {
 
 -- Builds the C program of the third form.
 local function build(folder)
-    local lib <const> = program.quote(program.library)
+    local lib <const> = program.quote(program.lib_folder)
     local out <const> = program.capture(("cc -std=c11 -Wall -Wextra -Werror -Ibindings spec/embed/run.c -L%s -lasyncoro "
         .. "-Wl,-rpath,$(realpath %s) -o %s/run 2>&1"):format(lib, lib, folder))
     assert.equal("", out)

@@ -190,6 +190,26 @@ describe("files", function()
         end)
     end
 
+    it("over the limit of their size say so, and end nothing", function()
+        within(function(folder)
+            local program <const> = require "spec.program"
+            local script <const> = program.write(folder .. "/script.lua", ([[
+                local asyncoro = require "asyncoro"
+                local stream = assert(asyncoro.file.open("%s/a", "w"))
+                stream:write(("x"):rep(20000))
+                print(select(3, stream:flush()), (select(3, stream:close())))
+                local other = assert(asyncoro.file.open("%s/b", "w"))
+                other:write(("x"):rep(20000))
+                other = nil
+                collectgarbage()
+                collectgarbage()
+                print "goes on"]]):format(folder, folder))
+            local command <const> = ("ulimit -f 4; exec %s %s"):format(program.path, script)
+            assert.same({ 0, "toolarge\ttoolarge\ngoes on\n", "" },
+                { program.run({ "-c", command }, { program = "sh" }) })
+        end)
+    end)
+
     it("gather no end of bytes that a full disk does not take", function()
         run(function()
             local stream <const> = file.open("/dev/full", "w")

@@ -28,6 +28,15 @@ function helper.pid()
     return math.tointeger(pid)
 end
 
+--- The rest of the results, after nil, a message with this text in it, and this code.
+function helper.fails(code, text, ...)
+    local value, message, word = ...
+    assert(value == nil, "it did not fail")
+    assert(word == code, message)
+    assert(message:find(text, 1, true), message)
+    return select(4, ...)
+end
+
 --- Run fn(...) as the main coro of a program; at most `limit` seconds. Raises its error. Afterwards no coro and no
 -- wait may be left.
 function helper.run(fn, limit)

@@ -18,7 +18,7 @@ program.lua = os.getenv("ASYNCORO_LUA") or "lua5.4"
 program.module_path = BUILD .. "/lib/?.so;;"
 
 --- The folder with the library for C programs.
-program.library = BUILD .. "/lib"
+program.lib_folder = BUILD .. "/lib"
 
 function program.quote(word)
     return "'" .. word:gsub("'", "'\\''") .. "'"

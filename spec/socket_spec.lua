@@ -4,16 +4,7 @@ local asyncoro = require "asyncoro"
 local helper = require "spec.helper"
 local program = require "spec.program"
 
-local run = helper.run
-
--- The rest of the results, after nil, a message with this text in it, and this code.
-local function fails(code, text, ...)
-    local value <const>, message <const>, word <const> = ...
-    assert.is_nil(value)
-    assert.equal(code, word, message)
-    assert.truthy(message:find(text, 1, true), message)
-    return select(4, ...)
-end
+local fails, run = helper.fails, helper.run
 
 local function listen(...) return assert(asyncoro.listen(...)) end
 

@@ -3,18 +3,9 @@
 local asyncoro = require "asyncoro"
 local helper = require "spec.helper"
 
-local run = helper.run
+local fails, run = helper.fails, helper.run
 
 local function pair() return assert(asyncoro.socket.pair()) end
-
--- The rest of the results, after nil, a message with this text in it, and this code.
-local function fails(code, text, ...)
-    local value <const>, message <const>, word <const> = ...
-    assert.is_nil(value)
-    assert.equal(code, word, message)
-    assert.truthy(message:find(text, 1, true), message)
-    return select(4, ...)
-end
 
 -- A stream with this in its way, and then its end.
 local function having(...)

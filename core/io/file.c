@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/io/file.h"
 #include "core/base/error.h"
+#include "core/io/sigpipe.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -54,10 +55,12 @@ static void
 write_all(int fd, file_job *job)
 {
     while (job->done < job->data.size) {
-        ssize_t n = write(fd, job->data.data + job->done, job->data.size - job->done);
+        const struct iovec rest = {.iov_base = job->data.data + job->done,
+                                   .iov_len = job->data.size - job->done};
+        ssize_t n = aco_sigpipe_writev(fd, &rest, 1);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) {
-            job->errnum = errno;
+        if (n <= 0) {
+            job->errnum = n < 0 ? errno : EIO;
             return;
         }
         job->done += (size_t)n;
@@ -327,7 +330,7 @@ file_read(aco_stream *s, void *data, size_t size, size_t *got, aco_waitq **wait)
 }
 
 static bool
-file_pending(const aco_stream *s)
+file_holds(const aco_stream *s)
 {
     (void)s;
     return true;
@@ -383,7 +386,7 @@ static const aco_transport file_transport = {.read = file_read,
                                              .write = file_write,
                                              .shutdown = aco_file_flush,
                                              .close = file_close,
-                                             .pending = file_pending};
+                                             .holds = file_holds};
 
 bool
 aco_file_is(const aco_stream *s)

@@ -9,8 +9,7 @@
 #include <time.h>
 
 typedef struct guard {
-    sigset_t pipe, old;
-    bool blocked, before; /* SIGPIPE had been blocked, and was pending */
+    sigset_t both, old, before; /* what had been blocked, and what was pending */
 } guard;
 
 /* The signal goes to the thread that writes: blocked there, it stays pending, and is taken away
@@ -18,25 +17,29 @@ typedef struct guard {
 static void
 guard_begin(guard *g)
 {
-    sigset_t pending;
-
-    sigemptyset(&g->pipe);
-    sigaddset(&g->pipe, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &g->pipe, &g->old);
-    g->blocked = sigismember(&g->old, SIGPIPE) == 1;
-    g->before = g->blocked && sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
+    sigemptyset(&g->both);
+    sigaddset(&g->both, SIGPIPE);
+    sigaddset(&g->both, SIGXFSZ);
+    sigemptyset(&g->before);
+    pthread_sigmask(SIG_BLOCK, &g->both, &g->old);
+    if (sigismember(&g->old, SIGPIPE) == 1 || sigismember(&g->old, SIGXFSZ) == 1)
+        sigpending(&g->before);
 }
 
 static void
 guard_end(const guard *g, bool failed)
 {
     const struct timespec now = {.tv_sec = 0};
-    int errnum = errno;
+    int errnum = errno, number = errnum == EPIPE ? SIGPIPE : errnum == EFBIG ? SIGXFSZ : 0;
+    sigset_t raised;
 
-    if (failed && errnum == EPIPE && !g->before)
-        while (sigtimedwait(&g->pipe, NULL, &now) < 0 && errno == EINTR) {
+    sigemptyset(&raised);
+    if (failed && number != 0 && sigismember(&g->before, number) != 1) {
+        sigaddset(&raised, number);
+        while (sigtimedwait(&raised, NULL, &now) < 0 && errno == EINTR) {
         }
-    if (!g->blocked) pthread_sigmask(SIG_SETMASK, &g->old, NULL);
+    }
+    pthread_sigmask(SIG_SETMASK, &g->old, NULL);
     errno = errnum;
 }
 

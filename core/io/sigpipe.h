@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* sigpipe.h -- writing where SIGPIPE threatens, without ending the process and without a handler: a
- * broken pipe gives EPIPE and no signal, whatever the process does with SIGPIPE. Any thread.
- * (Sockets have MSG_NOSIGNAL.) */
+/* sigpipe.h -- writing where SIGPIPE or SIGXFSZ threatens, without ending the process and without a
+ * handler: a broken pipe gives EPIPE, a file over the limit of its size EFBIG, and no signal,
+ * whatever the process does with them. Any thread. (Sockets have MSG_NOSIGNAL.) */
 #ifndef ACO_SIGPIPE_H
 #define ACO_SIGPIPE_H
 

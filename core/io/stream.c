@@ -339,7 +339,7 @@ int
 aco_stream_ready(aco_stream *s, aco_waitq **wait)
 {
     if (s->transport == NULL || s->ended || aco_stream_size(s) > 0) return ACO_OK;
-    if (s->transport->pending != NULL && s->transport->pending(s)) return ACO_OK;
+    if (s->transport->holds != NULL && s->transport->holds(s)) return ACO_OK;
     if (s->transport->ready != NULL) return s->transport->ready(s, wait);
     if (s->fd < 0) return ACO_OK;
     int err = aco_watch_test(s->fd, false);

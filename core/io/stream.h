@@ -31,7 +31,7 @@ typedef struct aco_transport {
     void (*close)(aco_stream *s);
     /** True when a read would give something now, without looking at the descriptor; may be NULL.
      */
-    bool (*pending)(const aco_stream *s);
+    bool (*holds)(const aco_stream *s);
     /** ACO_OK when a read would not have to wait, else ACO_EBUSY: wait in `*wait`. NULL: when the
      * descriptor is readable. */
     int (*ready)(aco_stream *s, aco_waitq **wait);

@@ -381,7 +381,7 @@ tls_close(aco_stream *s)
 }
 
 static bool
-tls_pending(const aco_stream *s)
+tls_holds(const aco_stream *s)
 {
     const tls *t = s->state;
 
@@ -392,7 +392,7 @@ static const aco_transport tls_transport = {.read = tls_read,
                                             .write = tls_write,
                                             .shutdown = tls_shutdown,
                                             .close = tls_close,
-                                            .pending = tls_pending,
+                                            .holds = tls_holds,
                                             .ready = tls_ready,
                                             .flush = tls_flush};
 

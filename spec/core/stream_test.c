@@ -250,7 +250,7 @@ source_close(aco_stream *s)
 }
 
 static bool
-source_pending(const aco_stream *s)
+source_holds(const aco_stream *s)
 {
     return ((const source *)s->state)->pieces > 0;
 }
@@ -259,7 +259,7 @@ static void
 test_transport(void)
 {
     static const aco_transport transport = {
-        .read = source_read, .close = source_close, .pending = source_pending};
+        .read = source_read, .close = source_close, .holds = source_holds};
     source from = {.pieces = 2};
     aco_stream s;
     aco_task task;
