@@ -543,7 +543,7 @@ encode_table(encoder *enc, int idx, const acl_place *where)
 static int
 encode_userdata(encoder *enc, int idx, const acl_place *where)
 {
-    uint8_t payload[ACL_HANDLE_MAX];
+    uint8_t payload[ACO_HANDLE_MAX];
     int type;
     size_t size = acl_handle_encode(enc->L, idx, &type, payload);
 

@@ -10,12 +10,7 @@
 #include "bindings/reach.h"
 #include "bindings/remote.h"
 
-#include <string.h>
-
-#include "core/base/msgpack.h"
-
 #define EXPORT_NAME "asyncoro.export"
-#define EXIT_NAME "asyncoro.exit"
 
 static int
 export_gc(lua_State *L)
@@ -86,33 +81,16 @@ acl_export_local(lua_State *L, acl_engine *e, uint64_t serial)
 /* Exit messages ----------------------------------------------------------------------------------
  */
 
-static uint8_t *
-put_text(uint8_t *at, const char *text, size_t size)
-{
-    at = aco_mp_str(at, (uint32_t)size);
-    memcpy(at, text, size);
-    return at + size;
-}
-
 aco_msg *
-acl_exit_plain(const aco_identity *identity, const char *reason, const char *error)
+acl_exit_plain(const aco_export *x, const char *reason, const char *error)
 {
-    uint8_t bytes[512], *at = bytes;
-    size_t error_size = error != NULL ? strlen(error) : 0;
+    aco_identity identity;
+    uint8_t key[ACO_IDENTITY_SIZE];
 
-    if (error_size > 256) error_size = 256;
-    at = aco_mp_ext_open(at, ACL_EXT_INSTANCE);
-    uint8_t *content = at;
-    at = put_text(at, EXIT_NAME, strlen(EXIT_NAME));
-    at = aco_mp_map(at, error != NULL ? 3 : 2);
-    at = put_text(at, "coro", 4);
-    at = aco_mp_ext(at, ACL_EXT_CORO, ACO_IDENTITY_SIZE);
-    aco_identity_write(identity, at);
-    at = put_text(at + ACO_IDENTITY_SIZE, "reason", 6);
-    at = put_text(at, reason, strlen(reason));
-    if (error != NULL) at = put_text(put_text(at, "error", 5), error, error_size);
-    aco_mp_ext_size(bytes, (uint32_t)(at - content));
-    return aco_msg_new(bytes, (size_t)(at - bytes));
+    aco_export_identity(x, &identity);
+    aco_identity_write(&identity, key);
+    return aco_exit_new(key, x->far ? x->route : aco_process_route(x->process), x->name, reason,
+                        error);
 }
 
 /* Encode the exit message at idx. What in it cannot travel stays behind, and its `error` says so.
@@ -175,10 +153,8 @@ export_end(lua_State *L, acl_coro *c, aco_export *x, int handle)
     lua_pushvalue(L, handle);
     lua_pushlightuserdata(L, &msg);
     if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
-        aco_identity identity;
-        aco_export_identity(x, &identity);
         const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
-        msg = acl_exit_plain(&identity, acl_coro_status(c), text != NULL ? text : "cannot be sent");
+        msg = acl_exit_plain(x, acl_coro_status(c), text != NULL ? text : "cannot be sent");
         lua_pop(L, 1);
     }
     aco_export_end(x, reason, msg);
@@ -204,7 +180,8 @@ export_new(lua_State *L, acl_engine *e, acl_coro *c, int handle)
         mailbox = acl_mailbox(L, c, 0);
         aco_mailbox_share(mailbox, e->loop.inbox);
     }
-    int err = aco_export_new(reach->seat, c->task.id, lua_tostring(L, -1), mailbox, &x);
+    int err =
+        aco_export_new(reach->seat, ACO_KIND_CORO, c->task.id, lua_tostring(L, -1), mailbox, &x);
     if (err != ACO_OK) luaL_error(L, "not enough memory");
     lua_settop(L, top);
     *box = x;

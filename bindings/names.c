@@ -94,11 +94,9 @@ name_push(lua_State *L, acl_engine *e)
     aco_export *x = aco_name_find(e->reach->process, name, size);
     if (x == NULL) return false;
     aco_identity identity;
-    uint8_t key[ACO_IDENTITY_SIZE];
     aco_export_identity(x, &identity);
     aco_export_unref(x);
-    aco_identity_write(&identity, key);
-    acl_remote_push(L, e, key);
+    acl_remote_push(L, e, &identity, "", "");
     return true;
 }
 

@@ -143,10 +143,7 @@ mailbox_free(asyncoro_mailbox *mb)
 static void
 mailbox_end(asyncoro_mailbox *mb)
 {
-    aco_identity identity;
-
-    aco_export_identity(mb->x, &identity);
-    aco_msg *exit = acl_exit_plain(&identity, "finished", NULL);
+    aco_msg *exit = acl_exit_plain(mb->x, "finished", NULL);
     aco_export_end(mb->x, ACO_FINISHED, exit);
     aco_msg_unref(exit);
 }
@@ -161,7 +158,7 @@ mailbox_open(asyncoro_mailbox *mb, const char *name, size_t limit)
     aco_mailbox_share(mb->box, mb->inbox);
     mb->seat = aco_seat_take(mb->process, mb->inbox);
     if (mb->seat == NULL) return ACO_ENOMEM;
-    int err = aco_export_new(mb->seat, 1, name, mb->box, &mb->x);
+    int err = aco_export_new(mb->seat, ACO_KIND_CORO, 1, name, mb->box, &mb->x);
     if (err != ACO_OK) return err;
     aco_inbox_sleep(mb->inbox); /* from here on a message makes the descriptor readable */
     err = aco_name_register(mb->x, name, strlen(name));

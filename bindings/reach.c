@@ -61,10 +61,8 @@ exports_end(struct acl_reach *reach)
 {
     while (!aco_list_empty(&reach->exports)) {
         aco_export *x = ACO_CONTAINER_OF(reach->exports.next, aco_export, home);
-        aco_identity identity;
         aco_link_remove(&x->home);
-        aco_export_identity(x, &identity);
-        aco_msg *exit = acl_exit_plain(&identity, "terminated", NULL);
+        aco_msg *exit = acl_exit_plain(x, "terminated", NULL);
         aco_export_end(x, ACO_TERMINATED, exit);
         aco_msg_unref(exit);
     }

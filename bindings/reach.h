@@ -57,14 +57,14 @@ aco_export *acl_export(lua_State *L, acl_engine *e,
 aco_mailbox *acl_export_mailbox(lua_State *L, acl_engine *e, int handle); /* of a live one */
 aco_export **acl_export_box(lua_State *L); /* pushes an empty box that owns a reference */
 void acl_export_local(lua_State *L, acl_engine *e, uint64_t serial); /* pushes the handle, or nil */
-aco_msg *acl_exit_plain(const aco_identity *identity, const char *reason,
-                        const char *error); /* [-] */
+aco_msg *acl_exit_plain(const aco_export *x, const char *reason, const char *error); /* [-] */
 
 /* remote.c */
 #define ACL_REMOTE_META "asyncoro.remote"           /* its metatable in the registry */
 acl_remote *acl_remote_test(lua_State *L, int idx); /* [-] NULL when it is no remote handle */
 acl_remote *acl_remote_check(lua_State *L, int idx);
-void acl_remote_push(lua_State *L, acl_engine *e, const uint8_t key[ACO_IDENTITY_SIZE]);
+void acl_remote_push(lua_State *L, acl_engine *e, const aco_identity *identity, const char *route,
+                     const char *name);
 void acl_remote_push_export(lua_State *L, acl_engine *e, const aco_export *x);
 bool acl_remote_watch(lua_State *L, acl_engine *e, int idx); /* false: it has ended */
 int acl_remote_outcome(lua_State *L, acl_remote *r); /* pushes what finish gives; how many */

@@ -116,84 +116,114 @@ remote_is_alive(const acl_remote *r)
     return r->x != NULL && atomic_load(&r->x->reason) == ACO_ALIVE;
 }
 
+static bool
+is_here(const acl_engine *e, const aco_identity *identity)
+{
+    const uint8_t *id = aco_process_id(e->reach->process);
+
+    return memcmp(identity->process, id, sizeof identity->process) == 0;
+}
+
+/* What is known of it: NULL when that is nothing, or there is no memory. */
+static aco_export *
+record_find(const acl_engine *e, const aco_identity *identity, const char *route, const char *name)
+{
+    aco_process *process = e->reach->process;
+
+    if (is_here(e, identity)) return aco_export_find(process, identity->engine, identity->serial);
+    return aco_export_far(process, identity, ACO_KIND_CORO, route, name);
+}
+
 /* Make the handle for an identity that has none here, and keep it in the table on top, which goes.
  */
 static void
-remote_new(lua_State *L, acl_engine *e, const uint8_t key[ACO_IDENTITY_SIZE])
+remote_new(lua_State *L, acl_engine *e, const aco_identity *identity, const char *route,
+           const char *name)
 {
-    aco_identity identity;
     acl_remote *r = lua_newuserdatauv(L, sizeof *r, 0);
 
     memset(r, 0, sizeof *r);
-    memcpy(r->key, key, sizeof r->key);
+    aco_identity_write(identity, r->key);
     aco_list_init(&r->enders);
     r->self = r;
     luaL_setmetatable(L, ACL_REMOTE_META);
-    lua_pushlstring(L, (const char *)key, ACO_IDENTITY_SIZE);
+    lua_pushlstring(L, (const char *)r->key, sizeof r->key);
     lua_pushvalue(L, -2);
     lua_rawset(L, -4);
     lua_remove(L, -2);
-    aco_identity_read(&identity, key);
-    if (memcmp(identity.process, aco_process_id(e->reach->process), sizeof identity.process) == 0)
-        r->x = aco_export_find(e->reach->process, identity.engine, identity.serial);
+    r->x = record_find(e, identity, route, name);
 }
 
 void
-acl_remote_push(lua_State *L, acl_engine *e, const uint8_t key[ACO_IDENTITY_SIZE])
+acl_remote_push(lua_State *L, acl_engine *e, const aco_identity *identity, const char *route,
+                const char *name)
 {
-    aco_identity identity;
+    uint8_t key[ACO_IDENTITY_SIZE];
 
     luaL_checkstack(L, 8, NULL);
-    aco_identity_read(&identity, key);
-    if (identity.engine == e->reach->number &&
-        memcmp(identity.process, aco_process_id(e->reach->process), sizeof identity.process) == 0) {
-        acl_export_local(L, e, identity.serial);
+    if (identity->engine == e->reach->number && is_here(e, identity)) {
+        acl_export_local(L, e, identity->serial);
         if (!lua_isnil(L, -1)) return;
         lua_pop(L, 1);
     }
+    aco_identity_write(identity, key);
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->reach->remotes_ref);
-    lua_pushlstring(L, (const char *)key, ACO_IDENTITY_SIZE);
+    lua_pushlstring(L, (const char *)key, sizeof key);
     if (lua_rawget(L, -2) != LUA_TNIL) {
         lua_remove(L, -2);
         return;
     }
     lua_pop(L, 1);
-    remote_new(L, e, key);
+    remote_new(L, e, identity, route, name);
 }
 
 void
 acl_remote_push_export(lua_State *L, acl_engine *e, const aco_export *x)
 {
     aco_identity identity;
+
+    aco_export_identity(x, &identity);
+    acl_remote_push(L, e, &identity, x->far ? x->route : "", x->name);
+}
+
+/* The handle of a record as it travels. */
+static size_t
+export_write(const acl_engine *e, const aco_export *x, uint8_t payload[ACO_HANDLE_MAX])
+{
+    aco_identity identity;
     uint8_t key[ACO_IDENTITY_SIZE];
 
     aco_export_identity(x, &identity);
     aco_identity_write(&identity, key);
-    acl_remote_push(L, e, key);
+    return aco_handle_write(key, x->far ? x->route : aco_process_route(e->reach->process), x->name,
+                            payload);
 }
 
 size_t
-acl_handle_encode(lua_State *L, int idx, int *type, uint8_t payload[ACL_HANDLE_MAX])
+acl_handle_encode(lua_State *L, int idx, int *type, uint8_t payload[ACO_HANDLE_MAX])
 {
     acl_remote *r = acl_remote_test(L, idx);
+    acl_engine *e = acl_engine_get(L);
 
     *type = ACL_EXT_CORO;
-    if (r != NULL) {
-        memcpy(payload, r->key, sizeof r->key);
-        return sizeof r->key;
-    }
+    if (r != NULL && r->x == NULL) return aco_handle_write(r->key, "", "?", payload);
+    if (r != NULL) return export_write(e, r->x, payload);
     if (acl_coro_test(L, idx) == NULL) return 0;
-    aco_identity identity;
-    aco_export_identity(acl_export(L, acl_engine_get(L), idx), &identity);
-    aco_identity_write(&identity, payload);
-    return ACO_IDENTITY_SIZE;
+    return export_write(e, acl_export(L, e, idx), payload);
 }
 
 bool
 acl_handle_decode(lua_State *L, int type, const void *data, size_t size)
 {
-    if (type != ACL_EXT_CORO || size < ACO_IDENTITY_SIZE) {
+    char route[ACO_ROUTE_MAX + 1], name[ACO_NAME_MAX + 1];
+    aco_identity identity;
+
+    if (type != ACL_EXT_CORO) {
         lua_pushfstring(L, "malformed message: a handle of an unknown kind (%d)", type);
+        return false;
+    }
+    if (!aco_handle_read(data, size, &identity, route, name)) {
+        lua_pushliteral(L, "malformed message: a handle that is cut off, or too long");
         return false;
     }
     acl_engine *e = acl_engine_get(L);
@@ -201,7 +231,7 @@ acl_handle_decode(lua_State *L, int type, const void *data, size_t size)
         lua_pushliteral(L, "the engine of this Lua state has been closed");
         return false;
     }
-    acl_remote_push(L, e, data);
+    acl_remote_push(L, e, &identity, route, name);
     return true;
 }
 
@@ -333,9 +363,7 @@ exit_give(const acl_remote *r, aco_mailbox *to)
         exit = aco_export_exit(r->x);
         atomic_store(&r->x->observed, true);
     } else {
-        aco_identity identity;
-        aco_identity_read(&identity, r->key);
-        exit = acl_exit_plain(&identity, "notfound", NULL);
+        exit = aco_exit_new(r->key, "", "?", "notfound", NULL);
     }
     aco_parcel *parcel = exit != NULL ? aco_parcel_new(exit, NULL) : NULL;
     aco_msg_unref(exit);

@@ -4,6 +4,7 @@
 #define ACL_REMOTE_H
 
 #include "bindings/acl.h"
+#include "core/engine/identity.h"
 
 /** Act on everything other threads have posted. Runs in a function made by acl_setfuncs. */
 void acl_remote_drain(lua_State *L, acl_engine *e);
@@ -33,12 +34,9 @@ aco_waitq *acl_remote_enders(lua_State *L, acl_engine *e, int idx);
 /** Report the failure that nobody has observed of the coro at idx, which is not of this engine. */
 void acl_remote_report(lua_State *L, acl_engine *e, int idx);
 
-/** The payload of a handle's MessagePack form has so many bytes at most. */
-enum { ACL_HANDLE_MAX = 128 };
-
 /** Write the payload of the handle at idx, and its extension type (1 coro, 2 channel, 3 RCI, 4
  * location). Its size; 0 when it is no handle. */
-size_t acl_handle_encode(lua_State *L, int idx, int *type, uint8_t payload[ACL_HANDLE_MAX]);
+size_t acl_handle_encode(lua_State *L, int idx, int *type, uint8_t payload[ACO_HANDLE_MAX]);
 
 /** Push the handle, equal to any other of the same coro; or push a text and return false. */
 bool acl_handle_decode(lua_State *L, int type, const void *data, size_t size);

@@ -70,8 +70,8 @@ describe("a handle", function()
         run(function()
             local bytes = core.encode(asyncoro.current())
             local stranger = core.decode(bytes:sub(1, 3) .. ("x"):rep(16) .. bytes:sub(20))
-            local unborn = core.decode(bytes:sub(1, -3) .. "\255\255")
-            for _, coro in ipairs { stranger, unborn } do
+            local unborn = core.decode(bytes:sub(1, 29) .. "\255\255" .. bytes:sub(32))
+            for _, coro in ipairs { unborn } do
                 assert.is_false(coro:is_alive())
                 assert.equal("?", coro:name())
                 for _, method in ipairs { "send", "deliver", "call", "throw" } do
@@ -103,11 +103,18 @@ describe("a handle", function()
         end)
     end)
 
-    it("may carry more behind its identity", function()
+    it("carries the way to its process and its name behind its identity", function()
         run(function()
-            local bytes = core.encode(asyncoro.current())
-            assert.equal("\xc7\x1c\x01", bytes:sub(1, 3))
-            assert.is_true(rawequal(asyncoro.current(), core.decode("\xc7\x24\x01" .. bytes:sub(4) .. "host:123")))
+            local coro = asyncoro.spawn({ name = "echo" }, asyncoro.receive)
+            local bytes = core.encode(coro)
+            assert.equal("\xc7\x22\x01", bytes:sub(1, 3))
+            assert.equal("\0\4echo", bytes:sub(-6))
+            local identity = bytes:sub(4, 31)
+            local moved = "\xc7\x2d\x01" .. identity .. "\11host:1234\6\u{e9}cho"
+            assert.is_nil((core.decode(moved)), "cut off")
+            moved = "\xc7\x2c\x01" .. identity .. "\9host:1234\5\u{e9}cho"
+            assert.is_true(rawequal(coro, core.decode(moved)))
+            coro:send "end"
         end)
     end)
 end)

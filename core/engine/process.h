@@ -14,6 +14,7 @@
 
 #include "core/base/buf.h"
 #include "core/base/link.h"
+#include "core/engine/identity.h"
 #include "core/engine/inbox.h"
 #include "core/engine/mailbox.h"
 
@@ -21,28 +22,13 @@
 
 typedef struct aco_process aco_process;
 typedef struct aco_seat aco_seat;
+typedef struct aco_gate aco_gate;
 
 /* Outcomes are kept for so long after the end of a coro whose handle left its engine; longer while
  * a handle lives, less when there are more of them than the two limits say. */
 #define ACO_OUTCOME_KEPT (60 * ACO_SECOND)
 #define ACO_OUTCOME_COUNT 65536
 #define ACO_OUTCOME_BYTES (64u << 20)
-
-/* Identities ------------------------------------------------------------------------------------
- */
-
-/** Which coro: in which process, in which engine, with which serial. */
-typedef struct aco_identity {
-    uint8_t process[16];
-    uint32_t engine;
-    uint64_t serial;
-} aco_identity;
-
-/** The form in which it travels: the fields in this order, the numbers big-endian. What follows it
- * in a handle is the route to the process, and no part of the identity. */
-enum { ACO_IDENTITY_SIZE = 28 };
-void aco_identity_write(const aco_identity *identity, uint8_t out[ACO_IDENTITY_SIZE]);
-void aco_identity_read(aco_identity *identity, const uint8_t in[ACO_IDENTITY_SIZE]);
 
 /* The process -----------------------------------------------------------------------------------
  */
@@ -64,6 +50,15 @@ ACO_MUSTUSE int aco_process_rest(aco_process *process);
 /** In a forked child, whose only thread is the caller: become another process. ACO_ESYSTEM. */
 ACO_MUSTUSE int aco_process_renew(aco_process *process);
 
+/** The way to other processes, set once; it is freed with the process. NULL until then. */
+void aco_process_set_gate(aco_process *process, aco_gate *gate);
+aco_gate *aco_process_gate(aco_process *process);
+
+/** The location of this process, "" while it has none. What was returned stays as it is until the
+ * process goes. ACO_ENOMEM: the location is as before. */
+ACO_MUSTUSE int aco_process_set_route(aco_process *process, const char *route);
+const char *aco_process_route(const aco_process *process);
+
 /** How many engines have a seat. */
 size_t aco_process_engines(aco_process *process);
 
@@ -81,7 +76,7 @@ bool aco_seat_idle(aco_seat *seat);
 /** The engine's thread, after aco_seat_idle, before it takes what was posted. */
 void aco_seat_busy(aco_seat *seat);
 
-/* Coros known beyond their engine ---------------------------------------------------------------
+/* Coros, channels and RCIs known beyond their engine ---------------------------------------------
  */
 
 enum aco_reason { ACO_ALIVE, ACO_FINISHED, ACO_FAILED, ACO_TERMINATED };
@@ -91,15 +86,22 @@ typedef struct aco_export {
     atomic_int reason;    /* enum aco_reason; set once */
     atomic_int waiters;   /* coros of other engines that wait for the end */
     atomic_bool observed; /* somebody has been told the outcome */
+    bool far;             /* of another process: reached through the gate */
+    uint8_t kind;         /* enum aco_kind */
     uint32_t engine;
     uint64_t serial;
-    aco_mailbox *mailbox; /* owned reference; NULL of a coro that had ended when it was exported */
+    aco_mailbox *mailbox; /* owned reference; NULL of a coro that had ended when it was exported, of
+                             one of another process, and of all that is no coro */
     char *name;           /* owned; of the time when its handle left */
+    char *route;          /* far: owned; the location of its process, "" when it has none */
     void *owner;          /* the engine's thread only: its record of the coro, NULL after the end */
     aco_link home;        /* the engine's thread only: in a list of its own */
-    aco_process *process; /* owned reference */
+    aco_process *process; /* owned reference; this process, whatever the coro's is */
+    uint8_t key[ACO_IDENTITY_SIZE]; /* its identity, as it travels (this process's id may change) */
+    void *peer;                     /* far: the gate's own */
+    aco_link peer_link;             /* far: the gate's own */
     /* The rest belongs to process.c. */
-    uint8_t key[12];
+    bool asked; /* far: the gate has been asked to watch */
     aco_seat *seat;
     aco_msg *exit;
     aco_link names, monitors, watchers;
@@ -108,10 +110,15 @@ typedef struct aco_export {
     aco_time expires;
 } aco_export;
 
-/** The engine's thread: a record of a live coro with two references, one of the caller and one of
- * the process. The mailbox, which may be NULL, must be shared. ACO_ENOMEM. */
-ACO_MUSTUSE int aco_export_new(aco_seat *seat, uint64_t serial, const char *name,
-                               aco_mailbox *mailbox, aco_export **x);
+/** The engine's thread: a record of a live coro (or channel, or RCI) with two references, one of
+ * the caller and one of the process. The mailbox, which may be NULL, must be shared. ACO_ENOMEM. */
+ACO_MUSTUSE int aco_export_new(aco_seat *seat, enum aco_kind kind, uint64_t serial,
+                               const char *name, aco_mailbox *mailbox, aco_export **x);
+
+/** The record of what lives in another process, a reference of the caller's: the one there is, or a
+ * new one, with this route to its process and this name. NULL without memory. */
+aco_export *aco_export_far(aco_process *process, const aco_identity *identity, enum aco_kind kind,
+                           const char *route, const char *name);
 
 /** The record, a reference of the caller's; NULL when nothing is known of it. */
 aco_export *aco_export_find(aco_process *process, uint32_t engine, uint64_t serial);
@@ -122,6 +129,13 @@ void aco_export_identity(const aco_export *x, aco_identity *identity);
 /** The engine's thread: the coro has ended. `exit`, which may be NULL, is the exit message for its
  * monitors, of any size and beyond every limit. Its names go, its watchers get ACO_POST_EXIT. */
 void aco_export_end(aco_export *x, enum aco_reason reason, aco_msg *exit);
+
+/** The process of a far record was lost: monitors get `exit`, watchers ACO_POST_EXIT with
+ * ACO_EPEERDOWN. The record goes on: the process may come back. */
+void aco_export_lost(aco_export *x, aco_msg *exit);
+
+/** True when somebody waits for the end of it. */
+bool aco_export_watched(aco_export *x);
 
 /** The exit message, a reference of the caller's; NULL while it lives, or when there is none. */
 aco_msg *aco_export_exit(aco_export *x);
@@ -138,8 +152,16 @@ ACO_MUSTUSE int aco_export_monitor(aco_export *x, aco_mailbox *monitor);
 bool aco_export_observed(aco_export *x);
 
 /** Post to the engine of the coro; takes over the post in every case. ACO_ENOTFOUND: it has ended.
- */
+ * ACO_EPEERDOWN: of another process, which cannot be reached. */
 int aco_export_post(aco_export *x, aco_post *post);
+
+/** Give a message to the coro, wherever it lives (see aco_gate_ops.put, of which `how` is an enum
+ * aco_put); in this process a deliver is done with ACO_OK at once. */
+ACO_MUSTUSE int aco_export_put(aco_export *x, aco_parcel *parcel, int how,
+                               const aco_return *waiter);
+
+/** `who` waits no more for room, nor for an answer of a coro of another process. */
+void aco_export_forget(aco_export *x, const aco_return *who);
 
 /* Names -----------------------------------------------------------------------------------------
  */

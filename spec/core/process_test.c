@@ -74,7 +74,7 @@ test_outcome(aco_process *process)
     engine_open(&away, process);
     CHECK(aco_seat_number(home.seat) != aco_seat_number(away.seat));
     CHECK(aco_export_find(process, aco_seat_number(home.seat), 1) == NULL);
-    CHECK(aco_export_new(home.seat, 1, "name", NULL, &x) == ACO_OK);
+    CHECK(aco_export_new(home.seat, ACO_KIND_CORO, 1, "name", NULL, &x) == ACO_OK);
     found = aco_export_find(process, aco_seat_number(home.seat), 1);
     CHECK(found == x && strcmp(found->name, "name") == 0);
     CHECK(aco_export_find(process, aco_seat_number(away.seat), 1) == NULL);
@@ -123,7 +123,7 @@ test_monitors(aco_process *process)
     aco_mailbox *mb = aco_mailbox_new(&task, 1);
     aco_mailbox_share(mb, home.loop.inbox);
     CHECK(aco_mailbox_push(mb, (aco_entry){.tag = 3}) == ACO_OK);
-    CHECK(aco_export_new(home.seat, 1, "observed", NULL, &x) == ACO_OK);
+    CHECK(aco_export_new(home.seat, ACO_KIND_CORO, 1, "observed", NULL, &x) == ACO_OK);
     CHECK(aco_export_monitor(x, mb) == ACO_OK);
     CHECK(aco_export_monitor(x, mb) == ACO_OK);
     CHECK(aco_export_observed(x));
@@ -158,8 +158,8 @@ test_names(aco_process *process)
 
     engine_open(&home, process);
     engine_open(&away, process);
-    CHECK(aco_export_new(home.seat, 1, "one", NULL, &one) == ACO_OK);
-    CHECK(aco_export_new(home.seat, 2, "two", NULL, &two) == ACO_OK);
+    CHECK(aco_export_new(home.seat, ACO_KIND_CORO, 1, "one", NULL, &one) == ACO_OK);
+    CHECK(aco_export_new(home.seat, ACO_KIND_CORO, 2, "two", NULL, &two) == ACO_OK);
     CHECK(aco_name_find(process, "a", 1) == NULL);
     aco_name_await(away.seat, true);
     CHECK(aco_name_register(one, "a", 1) == ACO_OK);
@@ -224,7 +224,7 @@ test_limits(aco_process *process)
 
     engine_open(&home, process);
     for (uint64_t serial = 1; serial <= ACO_OUTCOME_COUNT + 1000; serial++) {
-        CHECK(aco_export_new(home.seat, serial, "brief", NULL, &x) == ACO_OK);
+        CHECK(aco_export_new(home.seat, ACO_KIND_CORO, serial, "brief", NULL, &x) == ACO_OK);
         aco_export_end(x, ACO_FINISHED, NULL);
         aco_export_unref(x);
     }
@@ -237,7 +237,7 @@ test_limits(aco_process *process)
     static char large[ACO_OUTCOME_BYTES / 4];
     for (uint64_t serial = 1000000; serial < 1000008; serial++) {
         aco_msg *exit = aco_msg_new(large, sizeof large);
-        CHECK(aco_export_new(home.seat, serial, "large", NULL, &x) == ACO_OK);
+        CHECK(aco_export_new(home.seat, ACO_KIND_CORO, serial, "large", NULL, &x) == ACO_OK);
         aco_export_end(x, ACO_FINISHED, exit);
         aco_msg_unref(exit);
         aco_export_unref(x);
@@ -308,7 +308,7 @@ test_threads(void)
     for (uint64_t serial = 1; serial <= ROUNDS; serial++) {
         aco_export *x;
         aco_msg *exit = text("exit");
-        CHECK(aco_export_new(home.seat, serial, "one", NULL, &x) == ACO_OK);
+        CHECK(aco_export_new(home.seat, ACO_KIND_CORO, serial, "one", NULL, &x) == ACO_OK);
         atomic_store(&shared.newest, serial);
         CHECK(aco_name_register(x, "newest", 6) == ACO_OK);
         if (serial % 16 == 0) sched_yield();
