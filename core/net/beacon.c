@@ -85,7 +85,9 @@ read_body(struct aco_beacon *beacon, const uint8_t *at, size_t size)
     if (length >= ACO_LOCATION_TEXT || length > size - 3) return false;
     memcpy(beacon->location, at + 2, length);
     beacon->location[length] = '\0';
-    if (aco_location_parse(&location, (const char *)at + 2, length, NULL) != ACO_OK) return false;
+    if ((length > 0 || beacon->kind != ACO_BEACON_PROBE) &&
+        aco_location_parse(&location, (const char *)at + 2, length, NULL) != ACO_OK)
+        return false;
     at += 2 + length;
     size -= 3 + length;
     if (*at != size || !is_plain((const char *)at + 1, size)) return false;
@@ -107,7 +109,7 @@ aco_beacon_read(struct aco_beacon *beacon, const uint8_t key[ACO_BEACON_KEY], co
     if (size < HEAD + 3 + MAC || size > ACO_BEACON_MAX) return ACO_BEACON_FOREIGN;
     if (!compute_mac(key, data, size - MAC, mac) || CRYPTO_memcmp(mac, data + size - MAC, MAC) != 0)
         return ACO_BEACON_FORGED;
-    if (data[5] < ACO_BEACON_PING || data[5] > ACO_BEACON_LEAVE || get(data + 6, 2) != 0)
+    if (data[5] < ACO_BEACON_PING || data[5] > ACO_BEACON_PROBE || get(data + 6, 2) != 0)
         return ACO_BEACON_MALFORMED;
     beacon->kind = (enum aco_beacon_kind)data[5];
     memcpy(beacon->process, data + 8, 16);

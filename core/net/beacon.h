@@ -24,6 +24,8 @@ enum aco_beacon_kind {
     ACO_BEACON_PING = 1, /* I am here; who else? */
     ACO_BEACON_HERE = 2, /* the answer, to the one who asked */
     ACO_BEACON_LEAVE = 3,
+    ACO_BEACON_PROBE =
+        4, /* who is there? I am none of you (asyncoro doctor): no location, or one */
 };
 
 struct aco_beacon {

@@ -26,9 +26,9 @@ struct aco_discovery {
     aco_location location;
     char location_text[ACO_LOCATION_TEXT];
     char name[ACO_BEACON_NAME + 1];
-    bool guessed, v4, v6, muted;
-    aco_time due; /* of the next ping; ACO_NEVER: none */
-    int pings;    /* that are left of this round */
+    bool guessed, v4, v6, muted, silent; /* silent: it has no location */
+    aco_time due;                        /* of the next ping; ACO_NEVER: none */
+    int pings;                           /* that are left of this round */
     aco_time turn;
     int budget;
     unsigned answers;
@@ -187,6 +187,7 @@ answer(aco_discovery *d, aco_time now, const aco_address *to, unsigned interface
 {
     double earned = (double)(now - d->filled) / ACO_SECOND * d->answers;
 
+    if (d->silent) return;
     d->filled = now;
     d->tokens = fmin(d->tokens + fmax(earned, 0), d->answers);
     if (d->tokens < 1) {
@@ -246,7 +247,9 @@ take(aco_discovery *d, aco_time now, const uint8_t *data, size_t size, unsigned 
         return false;
     }
     if (d->muted) return false;
-    if (beacon.kind == ACO_BEACON_PING) answer(d, now, &sighting->from, interface);
+    if (beacon.kind == ACO_BEACON_PING || beacon.kind == ACO_BEACON_PROBE)
+        answer(d, now, &sighting->from, interface);
+    if (beacon.kind == ACO_BEACON_PROBE) return false;
     d->counts.heard++;
     sighting->kind = beacon.kind;
     memcpy(sighting->process, beacon.process, sizeof sighting->process);
@@ -263,7 +266,7 @@ ping(aco_discovery *d, aco_time now)
         return;
     }
     if (d->pings == PINGS && aco_airwave_scan(&d->wave)) guess(d);
-    cast(d, ACO_BEACON_PING);
+    cast(d, d->silent ? ACO_BEACON_PROBE : ACO_BEACON_PING);
     d->pings--;
     d->due = d->pings == 0 ? ACO_NEVER : now + (d->pings == 2 ? 3 : 7) * (ACO_SECOND / 10);
 }
@@ -333,14 +336,18 @@ aco_discovery_open(const struct aco_discovery_options *options, aco_discovery **
     memcpy(d->process, options->process, sizeof d->process);
     memcpy(d->key, options->key, sizeof d->key);
     set_name(d, options->name);
-    d->guessed = options->guessed && !options->loopback && (options->v4 || options->v6);
+    d->guessed = options->guessed && !options->loopback && (options->v4 || options->v6) &&
+                 options->location != NULL;
     d->v4 = options->v4;
     d->v6 = options->v6;
     d->answers = options->answers != 0 ? options->answers : ANSWERS;
     d->tokens = d->answers;
     aco_discovery_ask(d);
-    int err =
-        aco_location_parse(&d->location, options->location, strlen(options->location), &wrong);
+    int err = ACO_OK;
+    d->silent = options->location == NULL;
+    if (!d->silent)
+        err =
+            aco_location_parse(&d->location, options->location, strlen(options->location), &wrong);
     if (err != ACO_OK) *why = text_of("discovery: '%.80s': %s", options->location, wrong);
     if (err == ACO_OK)
         err = aco_airwave_open(&d->wave, options->port != 0 ? options->port : ACO_DISCOVERY_PORT,
@@ -349,7 +356,7 @@ aco_discovery_open(const struct aco_discovery_options *options, aco_discovery **
         forget(d);
         return err;
     }
-    aco_location_text(&d->location, d->location_text);
+    if (!d->silent) aco_location_text(&d->location, d->location_text);
     *out = d;
     return ACO_OK;
 }
@@ -365,7 +372,7 @@ aco_discovery_abandon(aco_discovery *d)
 void
 aco_discovery_close(aco_discovery *d)
 {
-    if (d != NULL && !d->muted) cast(d, ACO_BEACON_LEAVE);
+    if (d != NULL && !d->muted && !d->silent) cast(d, ACO_BEACON_LEAVE);
     aco_discovery_abandon(d);
 }
 
@@ -398,7 +405,7 @@ aco_discovery_ask_host(aco_discovery *d, const aco_address *host)
     if (d->wave.loopback && !aco_address_is_loopback(host)) return ACO_EDENIED;
     aco_address_host(host, text);
     int err = aco_address_parse(&to, text, d->wave.port);
-    return err != ACO_OK ? err : send_to(d, ACO_BEACON_PING, &to, 0);
+    return err != ACO_OK ? err : send_to(d, d->silent ? ACO_BEACON_PROBE : ACO_BEACON_PING, &to, 0);
 }
 
 void

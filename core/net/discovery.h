@@ -25,7 +25,7 @@ struct aco_discovery_options {
     const char *name;          /* NULL: none */
     uint16_t port;             /* 0: ACO_DISCOVERY_PORT */
     bool broadcast, multicast; /* at least one of them */
-    bool loopback;             /* this machine only, in both directions */
+    bool loopback; /* this machine only, in both directions: for who listens on loopback only */
     /* The host of `location` is a guess, as the process listens at 0.0.0.0 or :: with these
      * families: each interface hears its own address instead, and changes are followed. */
     bool guessed, v4, v6;

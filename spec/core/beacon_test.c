@@ -33,7 +33,7 @@ fault_of(const uint8_t *data, size_t size, double now)
 static void
 test_round(void)
 {
-    for (int kind = ACO_BEACON_PING; kind <= ACO_BEACON_LEAVE; kind++) {
+    for (int kind = ACO_BEACON_PING; kind <= ACO_BEACON_PROBE; kind++) {
         struct aco_beacon from = sample(), to;
         uint8_t data[ACO_BEACON_MAX];
         from.kind = (enum aco_beacon_kind)kind;
@@ -123,13 +123,15 @@ test_malformed(void)
 
     from.kind = (enum aco_beacon_kind)0;
     CHECK(fault_of(data, aco_beacon_write(&from, KEY, data), NOW) == ACO_BEACON_MALFORMED);
-    from.kind = (enum aco_beacon_kind)4;
+    from.kind = (enum aco_beacon_kind)5;
     CHECK(fault_of(data, aco_beacon_write(&from, KEY, data), NOW) == ACO_BEACON_MALFORMED);
     from = sample();
     strcpy(from.location, "nowhere");
     CHECK(fault_of(data, aco_beacon_write(&from, KEY, data), NOW) == ACO_BEACON_MALFORMED);
     from.location[0] = '\0';
     CHECK(fault_of(data, aco_beacon_write(&from, KEY, data), NOW) == ACO_BEACON_MALFORMED);
+    from.kind = ACO_BEACON_PROBE; /* which needs none */
+    CHECK(fault_of(data, aco_beacon_write(&from, KEY, data), NOW) == ACO_BEACON_GOOD);
 }
 
 static void

@@ -396,6 +396,30 @@ test_mute(void)
     aco_discovery_close(d[0]);
 }
 
+/* Who only looks is answered, and nobody takes notice of it. */
+static void
+test_look(void)
+{
+    struct aco_discovery_options options = options_of(3, free_port());
+    struct heard heard;
+    aco_discovery *d = open_one(1, options.port);
+
+    settle(&d, 1, START);
+    options.location = NULL;
+    aco_discovery *looks = open_with(&options);
+    CHECK(*aco_discovery_location(looks) == '\0');
+    turn(looks, START, &heard);
+    turn(d, START, &heard);
+    CHECK(heard.count == 0 && aco_discovery_counts(d)->answered == 1);
+    turn(looks, START + 1, &heard);
+    CHECK(count_of(&heard, ACO_BEACON_HERE, 1) == 1);
+    CHECK(aco_discovery_counts(looks)->answered == 0);
+    aco_discovery_close(looks); /* without a word */
+    turn(d, START + 1, &heard);
+    CHECK(heard.count == 0);
+    aco_discovery_close(d);
+}
+
 static void
 test_move(void)
 {
@@ -689,6 +713,7 @@ main(void)
     test_limit();
     test_flood();
     test_mute();
+    test_look();
     test_move();
     test_taken();
     test_describe();

@@ -44,7 +44,8 @@ try(const uint8_t *data, size_t size)
     CHECK(fault < ACO_BEACON_FAULTS);
     if (fault == ACO_BEACON_GOOD || fault == ACO_BEACON_CLOCK) {
         const size_t length = strlen(beacon.location);
-        CHECK(aco_location_parse(&location, beacon.location, length, NULL) == 0);
+        CHECK((length == 0 && beacon.kind == ACO_BEACON_PROBE) ||
+              aco_location_parse(&location, beacon.location, length, NULL) == 0);
         if (beacon.time < 1e12) check_again(&beacon);
     }
     free(copy);
