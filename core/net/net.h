@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/* net.h -- a process's part of the network: its endpoint, its peers, and the way to the coros of
+ * other processes (core/engine/gate.h), on a thread of its own.
+ *
+ * There is one per process at most. Every function may be called from any thread, and none waits
+ * for the network but aco_net_close; what takes time is answered to an aco_return by a post of
+ * ACO_POST_REPLY, as a gate does. docs/protocol.md says what travels. */
+#ifndef ACO_NET_H
+#define ACO_NET_H
+
+#include "core/engine/gate.h"
+
+typedef struct aco_net aco_net;
+struct aco_secret;
+
+enum {
+    ACO_NET_QUEUE_LIMIT = 16 << 20, /* bytes that wait for one peer, by default */
+    ACO_NET_MESSAGE_MAX = (64 << 20) + 1024
+};
+#define ACO_NET_HEARTBEAT (5 * ACO_SECOND)
+#define ACO_NET_LINGER (5 * ACO_SECOND)
+
+/** What network{} says; zeros stand for what is usual. Everything is copied. */
+struct aco_net_options {
+    const char *name;      /* of this process; NULL: its location */
+    const char *host;      /* to listen at; NULL: loopback without a secret, else everywhere */
+    uint16_t port;         /* 0: a free one */
+    const char *advertise; /* "host" or "host:port" that others are told; NULL: what fits best */
+    struct aco_secret *secret; /* a reference is taken; needed */
+    bool broadcast, multicast; /* discovery by each; both false: no datagrams at all */
+    uint16_t discovery_port;   /* 0: 51350 */
+    const char *const *peers;  /* locations of processes to keep in touch with */
+    size_t peer_count;
+    aco_time heartbeat;     /* send something at least so often */
+    aco_time peer_timeout;  /* 0: three heartbeats */
+    size_t queue_limit;     /* bytes that wait for one peer at most */
+    const char *dest_path;  /* where received files go; NULL: none are taken */
+    uint64_t max_file_size; /* 0: no limit */
+    bool code;              /* functions and classes may come from peers, and be run */
+};
+
+/** Start it: listen, look for peers. ACO_EEXISTS: it has been started. Otherwise `*why` is a text,
+ * to be freed, that says what failed. */
+ACO_MUSTUSE int aco_net_start(aco_process *process, const struct aco_net_options *options,
+                              char **why);
+
+/** The network of a process, NULL while it has none. It stays as long as the process does. */
+aco_net *aco_net_of(aco_process *process);
+
+/** End it: what is queued is sent until `deadline`; every wait ends with ACO_EPEERDOWN. How many
+ * bytes were not sent. Blocks. */
+size_t aco_net_close(aco_net *net, aco_time deadline);
+
+/** True between a start and a close. */
+bool aco_net_running(aco_net *net);
+
+/** One line of it, "" while there is nothing to say: what it has refused last, and how often. */
+struct aco_net_stats {
+    uint64_t peers, links, sent_messages, received_messages, sent_bytes, received_bytes;
+    uint64_t refused;  /* connections: wrong secret, wrong version, malformed ... */
+    uint64_t limited;  /* connections that came too fast */
+    char refusal[160]; /* the last one, in words */
+};
+void aco_net_stats(aco_net *net, struct aco_net_stats *stats);
+
+/* Peers ----------------------------------------------------------------------------------------
+ */
+
+struct aco_peer_info {
+    uint8_t process[16];
+    char location[ACO_ROUTE_MAX + 1];
+    char name[ACO_NAME_MAX + 1];
+};
+
+/** The peers that are connected, an array to be freed; NULL without memory, or when `*count` is 0.
+ */
+struct aco_peer_info *aco_net_peers(aco_net *net, size_t *count);
+
+/** Connect to the process at a location, or see that there is a connection; `keep`: and connect
+ * again whenever it is lost. Answered to `who` (NULL: to nobody) with ACO_OK or why not, in words
+ * in `msg` when there are any. ACO_EINVALID: it is no location. */
+ACO_MUSTUSE int aco_net_peer(aco_net *net, const char *where, bool keep, const aco_return *who);
+
+/** Leave the process at a location: both sides see it go. ACO_ENOTFOUND: it is no peer. */
+ACO_MUSTUSE int aco_net_close_peer(aco_net *net, const char *where);
+
+/** Find the location of the peer with a name, or wait until there is one; answered to `who` with a
+ * value, the location (extension 4). */
+ACO_MUSTUSE int aco_net_locate_peer(aco_net *net, const char *name, size_t size, bool wait,
+                                    const aco_return *who);
+
+/** From now on the mailbox, which must be shared, gets an instance of asyncoro.peer_status
+ * {location, name, status = "online" | "offline"} for each peer that comes or goes, those that are
+ * there first; `stop`: no more. ACO_ENOMEM. */
+ACO_MUSTUSE int aco_net_watch_peers(aco_net *net, aco_mailbox *mailbox, bool stop);
+
+/** Look for peers now, by datagrams. */
+void aco_net_discover(aco_net *net);
+
+/** Do not take notice of processes that are discovered, nor answer their datagrams. */
+void aco_net_ignore_peers(aco_net *net, bool ignore);
+
+/** The secret in force, for a file transfer: a reference of the caller's. */
+struct aco_secret *aco_net_secret(aco_net *net);
+
+/* The engine that waits -------------------------------------------------------------------------
+ * An engine that has nothing to do runs the network itself, which spares two changes of threads for
+ * each message; the network's thread takes over when the engine is busy. */
+
+/** A descriptor that is readable when aco_net_turn has something to do. */
+int aco_net_fd(aco_net *net);
+
+/** Handle what has come, send what is queued; does not block. */
+void aco_net_turn(aco_net *net);
+
+/** The calling engine is about to wait with aco_net_fd among what it waits for, and will call
+ * aco_net_turn: true when it leads from now on. */
+bool aco_net_lead(aco_net *net, const aco_seat *seat);
+
+/** It has woken up. */
+void aco_net_follow(aco_net *net, const aco_seat *seat);
+
+/** Before an engine runs on, after its turn: send what its coros have queued. */
+void aco_net_flush(aco_net *net);
+
+#endif
