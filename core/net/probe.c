@@ -115,6 +115,17 @@ aco_probe_machine(const struct aco_probe *probe, aco_facts *facts)
 
 /* The secret ----------------------------------------------------------------------------------- */
 
+/* Who may read a file? */
+static const char *
+rights_of(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0) return "missing";
+    if (st.st_uid != geteuid()) return "foreign";
+    return (st.st_mode & 077) != 0 ? "open" : "private";
+}
+
 /* Where the key of this user is kept; the file itself is core/net/secret's. */
 static void
 probe_key_file(aco_facts *facts)
@@ -122,18 +133,12 @@ probe_key_file(aco_facts *facts)
     const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
     const bool has_config = config != NULL && *config == '/';
     char path[512];
-    struct stat st;
 
     if (!has_config && (home == NULL || *home == '\0')) return;
     snprintf(path, sizeof path, "%s%s/asyncoro/key", has_config ? config : home,
              has_config ? "" : "/.config");
     aco_facts_add(facts, "key_path", "%s", path);
-    if (stat(path, &st) != 0)
-        aco_facts_add(facts, "key", "missing");
-    else if (st.st_uid != geteuid())
-        aco_facts_add(facts, "key", "foreign");
-    else
-        aco_facts_add(facts, "key", (st.st_mode & 077) != 0 ? "open" : "private");
+    aco_facts_add(facts, "key", "%s", rights_of(path));
 }
 
 aco_secret *
@@ -158,6 +163,8 @@ void
 aco_probe_secret(const struct aco_probe *probe, aco_facts *facts)
 {
     if (probe->secret == NULL && probe->certfile == NULL) probe_key_file(facts);
+    if (probe->secret_file != NULL)
+        aco_facts_add(facts, "secret_file", "%s", rights_of(probe->secret_file));
     aco_secret *secret = aco_probe_make_secret(probe, facts);
     if (secret == NULL) return;
     aco_facts_add(facts, "mode", "%c", aco_secret_mode(secret));
@@ -188,7 +195,8 @@ await_answers(aco_discovery *d, aco_time end, aco_facts *facts)
     for (aco_time now = aco_now(); now < end && count < 32; now = aco_now()) {
         while (aco_discovery_turn(d, now, &sighting) && count < 32) {
             size_t i = 0;
-            while (i < count && memcmp(known[i], sighting.process, 16) != 0) i++;
+            while (i < count && memcmp(known[i], sighting.process, 16) != 0)
+                i++;
             if (i < count) continue;
             memcpy(known[count++], sighting.process, 16);
             add_sighting(facts, &sighting);
@@ -206,7 +214,8 @@ report(const aco_discovery *d, aco_facts *facts)
     const struct aco_discovery_counts *counts = aco_discovery_counts(d);
     uint64_t refused = 0;
 
-    for (int i = 1; i < ACO_BEACON_FAULTS; i++) refused += counts->refused[i];
+    for (int i = 1; i < ACO_BEACON_FAULTS; i++)
+        refused += counts->refused[i];
     aco_facts_add(facts, "refused", "%llu", (unsigned long long)refused);
     if (refused > 0) aco_facts_add(facts, "refusal", "%s", aco_discovery_refusal(d));
     if (counts->failed > 0) aco_facts_add(facts, "failure", "%s", aco_discovery_failure(d));

@@ -21,13 +21,14 @@ ACO_PRINTF(3, 4) void aco_facts_add(aco_facts *facts, const char *word, const ch
 const char *aco_facts_next(const aco_facts *facts, size_t *place, const char **text);
 
 struct aco_probe {
-    const char *secret;      /* NULL: none */
+    const char *secret; /* NULL: none */
     size_t secret_size;
     const char *certfile, *keyfile, *cafile; /* NULL: none */
-    const char *location;    /* of the peer */
-    uint16_t udp, tcp;       /* ports; udp 0: that of discovery */
-    aco_time listen;         /* how long answers to discovery are awaited */
-    aco_time patience;       /* how long one step with a peer may take */
+    const char *secret_file;                 /* where the secret came from; NULL: not from a file */
+    const char *location;                    /* of the peer */
+    uint16_t udp, tcp;                       /* ports; udp 0: that of discovery */
+    aco_time listen;                         /* how long answers to discovery are awaited */
+    aco_time patience;                       /* how long one step with a peer may take */
 };
 
 /** Addresses, what would be advertised, the ports. Facts: `interface` (name, address), `advertise`,
@@ -36,7 +37,8 @@ struct aco_probe {
 void aco_probe_machine(const struct aco_probe *probe, aco_facts *facts);
 
 /** The secret, the certificates, or the key file. Facts: `mode` ("K", "S", "C"), `warning`,
- * `error`, and of the key file `key_path`, `key` ("missing", "private", "open", "foreign"). */
+ * `error`, and of the key file `key_path`, `key` ("missing", "private", "open", "foreign"); the
+ * same of a secret's file, `secret_file`. */
 void aco_probe_secret(const struct aco_probe *probe, aco_facts *facts);
 
 /** Who answers to discovery. Facts: `asked` (where, in words), `peer` (location, name), `refused`

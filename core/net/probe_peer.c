@@ -16,6 +16,7 @@
 #include "core/net/probe_state.h"
 #include "core/net/secure.h"
 
+#include <errno.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
@@ -108,13 +109,16 @@ static bool
 read_all(struct talk *t, uint8_t *data, size_t size, const char **word)
 {
     for (size_t got = 0; got < size;) {
-        size_t n = 0;
-        int err = aco_socket_read(t->fd, data + got, size - got, &n);
-        got += n;
-        if (err == ACO_EBUSY && await(t, POLLIN)) continue;
-        if (err == ACO_OK) continue;
-        *word = err == ACO_EBUSY ? "silent" : "closed";
-        return false;
+        ssize_t n = recv(t->fd, data + got, size - got, 0);
+        if (n > 0) {
+            got += (size_t)n;
+        } else if (n == 0 || errno != EAGAIN) {
+            *word = "closed";
+            return false;
+        } else if (!await(t, POLLIN)) {
+            *word = "silent";
+            return false;
+        }
     }
     return true;
 }
@@ -155,7 +159,8 @@ shake(struct talk *t)
         aco_facts_add(t->facts, "secure", "ok");
         return true;
     }
-    const char *why = err == ACO_EBUSY ? "the handshake took too long" : aco_secure_error(t->secure);
+    const char *why =
+        err == ACO_EBUSY ? "the handshake took too long" : aco_secure_error(t->secure);
     aco_facts_add(t->facts, "secure", "%s", why != NULL ? why : aco_err_text(err));
     return false;
 }
@@ -229,7 +234,8 @@ read_frame(struct talk *t, aco_frame *frame)
         err = aco_frames_space(&t->frames, &space, &size);
         if (err == ACO_OK) err = aco_secure_read(t->secure, space, size, &got);
         if (err == ACO_OK) aco_frames_filled(&t->frames, got);
-        if (err == ACO_EBUSY && !await(t, aco_secure_wants(t->secure) | POLLIN)) return ACO_ETIMEOUT;
+        if (err == ACO_EBUSY && !await(t, aco_secure_wants(t->secure) | POLLIN))
+            return ACO_ETIMEOUT;
         if (err != ACO_OK && err != ACO_EBUSY) return err;
     }
     return err;
@@ -304,8 +310,7 @@ exchange_hello(struct talk *t)
         const size_t size = frame.size > 1 ? frame.size - 1 : 0;
         aco_facts_add(t->facts, "hello", "%.*s", size < 300 ? (int)size : 300,
                       size > 0 ? (const char *)frame.body + 1 : "");
-    } else if (frame.type != HELLO ||
-               !take_hello(t->facts, &frame, aco_wall_time() - trip / 2)) {
+    } else if (frame.type != HELLO || !take_hello(t->facts, &frame, aco_wall_time() - trip / 2)) {
         aco_facts_add(t->facts, "hello", "what it sent is no HELLO");
     } else {
         aco_facts_add(t->facts, "hello", "ok");

@@ -34,10 +34,11 @@ test_good(void)
 static void
 refuse(const char *text, size_t size, const char *words)
 {
-    aco_location location;
+    aco_location location = {"untouched", 7, 8};
     const char *why = NULL;
 
     CHECK(aco_location_parse(&location, text, size, &why) == ACO_EINVALID);
+    CHECK(strcmp(location.host, "untouched") == 0 && location.port == 7 && location.server == 8);
     CHECK(aco_location_parse(&location, text, size, NULL) == ACO_EINVALID);
     CHECK(why != NULL && strstr(why, words) != NULL);
 }
