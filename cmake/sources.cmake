@@ -6,8 +6,10 @@ set(ACO_CORE_SOURCES
     core/engine/process.c core/engine/scope.c core/engine/task.c core/engine/timer.c core/engine/watch.c
     core/engine/watchdog.c core/io/address.c core/io/certificate.c core/io/child.c core/io/file.c core/io/datagram.c core/io/lookup.c core/io/path.c core/io/signals.c core/io/sigpipe.c core/io/socket.c core/io/stream.c
     core/io/tls.c core/io/tls_bio.c core/io/tls_context.c core/io/tls_error.c
-    core/net/airwave.c core/net/beacon.c core/net/discovery.c core/net/frame.c core/net/interface.c
-    core/net/location.c core/net/preface.c core/net/probe.c core/net/probe_peer.c core/net/secure.c)
+    core/net/airwave.c core/net/beacon.c core/net/connection.c core/net/discovery.c core/net/endpoint.c
+    core/net/frame.c core/net/gate.c core/net/interface.c core/net/key.c core/net/location.c core/net/net.c
+    core/net/outq.c core/net/peer.c core/net/place.c core/net/preface.c core/net/probe.c core/net/probe_peer.c
+    core/net/search.c core/net/secret.c core/net/secure.c core/net/serve.c)
 set(ACO_BINDING_SOURCES
     bindings/alloc.c bindings/call.c bindings/cancel.c bindings/codec.c bindings/coro.c bindings/coroutine.c
     bindings/decode.c bindings/digest.c bindings/dispatch.c bindings/doctor.c bindings/drain.c bindings/drive.c
