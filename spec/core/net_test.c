@@ -12,9 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Of both processes; NULL: they have the key file. */
-static const char *secret_text;
+static char key_path[64];
+static const char *secret_text; /* NULL: none */
 
 /* A process with one engine that only has an inbox, and a coro that only has a
  * mailbox. */
@@ -32,7 +34,7 @@ static void
 side_open(struct side *s, const char *name, uint16_t port)
 {
     struct aco_net_options options = {.port = port, .heartbeat = ACO_SECOND / 5, .name = name};
-    struct aco_secret_options secret = {.key_path = "/tmp/asyncoro_net_test.key",
+    struct aco_secret_options secret = {.key_path = key_path,
                                         .secret = secret_text,
                                         .secret_size = secret_text ? strlen(secret_text) : 0};
     char *why = NULL;
@@ -465,10 +467,16 @@ test_all(void)
 int
 main(void)
 {
+    char folder[] = "/tmp/asyncoro-net-XXXXXX";
+
+    CHECK(mkdtemp(folder) != NULL);
+    snprintf(key_path, sizeof key_path, "%s/key", folder);
     test_all();
     secret_text = "a secret of more than twenty bytes";
     test_all();
     secret_text = NULL;
     test_wrong_secret();
+    unlink(key_path);
+    rmdir(folder);
     return 0;
 }
