@@ -53,6 +53,8 @@ acl_reach_open(lua_State *L, acl_engine *e)
     reach->locals_ref = table_ref(L, true);
     reach->remotes_ref = table_ref(L, true);
     reach->watched_ref = table_ref(L, false);
+    reach->rcis_ref = table_ref(L, true);
+    reach->served_ref = table_ref(L, false);
 }
 
 /* Coros that nobody ended: for all others they are terminated. */
@@ -94,6 +96,21 @@ acl_return_here(acl_engine *e, const acl_coro *c)
     return (aco_return){.inbox = e->loop.inbox,
                         .task = c->task.id,
                         .token = (uint64_t)c->task.slot << 32 | (uint32_t)(c->wait_serial + 1)};
+}
+
+void
+acl_return_forget(acl_engine *e, const acl_coro *c, aco_export *x)
+{
+    aco_return here = acl_return_here(e, c);
+
+    here.token--; /* of the wait that is over */
+    aco_export_forget(x, &here);
+}
+
+bool
+acl_reach_has_gate(const acl_engine *e)
+{
+    return aco_process_gate(e->reach->process) != NULL;
 }
 
 acl_coro *

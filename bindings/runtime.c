@@ -230,6 +230,8 @@ close_engine(lua_State *L, acl_engine *e)
         luaL_unref(L, LUA_REGISTRYINDEX, e->reach->locals_ref);
         luaL_unref(L, LUA_REGISTRYINDEX, e->reach->remotes_ref);
         luaL_unref(L, LUA_REGISTRYINDEX, e->reach->watched_ref);
+        luaL_unref(L, LUA_REGISTRYINDEX, e->reach->rcis_ref);
+        luaL_unref(L, LUA_REGISTRYINDEX, e->reach->served_ref);
     }
     acl_engine_close(e);
 }

@@ -28,7 +28,7 @@ local mailbox <const> = {
 
 local ending <const> = {
     poll = function(coro)
-        if not coro:is_alive() then return true, coro:finish(0) end
+        if core.has_ended(coro) then return true, coro:finish(0) end
     end,
     queue = function(coro) return coro end,
     done = function(coro) return coro:finish(0) end,
