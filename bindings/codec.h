@@ -22,7 +22,7 @@ int acl_encode_string(lua_State *L, int idx);
 int acl_decode(lua_State *L, const void *data, size_t size);
 
 /** The same with a message. One that came from another process brings no functions and classes,
- * unless that is allowed: ACO_EDENIED. */
+ * unless this process's network allows it: ACO_EDENIED. */
 int acl_decode_msg(lua_State *L, const aco_msg *msg);
 
 /* For encode.c and decode.c. */

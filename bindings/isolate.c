@@ -349,6 +349,7 @@ isolate_prepare(lua_State *L)
     acl_state_open_libs(L);
     acl_engine *e = acl_engine_get(L);
     set_paths(L, seed);
+    e->reach->asks_first = seed->creator->reach->asks_first;
     e->loop.grace = seed->creator->loop.grace;
     lua_pushcfunction(L, isolate_body);
     aco_msg *msg = seed->msg;

@@ -19,9 +19,6 @@
 
 #define RCI_META "asyncoro.rci"
 
-/* Its names stand beside those of coros. */
-#define RCI_PREFIX "rci "
-
 static acl_remote *
 rci_test(lua_State *L, int idx)
 {
@@ -190,7 +187,7 @@ name_check(lua_State *L, size_t *size)
                       "a name expected, a string that is not empty");
         lua_pushvalue(L, 2);
     }
-    lua_pushliteral(L, RCI_PREFIX);
+    lua_pushliteral(L, ACL_RCI_PREFIX);
     lua_insert(L, -2);
     lua_concat(L, 2);
     return lua_tolstring(L, -1, size);
@@ -257,7 +254,7 @@ rci_register(lua_State *L)
     }
     if (err == ACO_ENOMEM) return luaL_error(L, "not enough memory");
     return acl_fail(L, err, "register: another RCI has the name '%s'",
-                    name + sizeof RCI_PREFIX - 1);
+                    name + sizeof ACL_RCI_PREFIX - 1);
 }
 
 /*** Take a name away from it; with its last name nobody can call it any more. Does not wait.
@@ -277,7 +274,7 @@ rci_unregister(lua_State *L)
 
     if (r->x == NULL || aco_name_unregister(r->x, name, size) != ACO_OK)
         return acl_fail(L, ACO_ENOTFOUND, "unregister: the RCI has no name '%s'",
-                        name + sizeof RCI_PREFIX - 1);
+                        name + sizeof ACL_RCI_PREFIX - 1);
     if (--r->names == 0) {
         e->reach->exported--;
         rci_anchor(L, e, r);
@@ -300,9 +297,8 @@ push_server(lua_State *L, const acl_engine *e)
 }
 
 bool
-acl_rci_serve(lua_State *L, acl_engine *e, const aco_export *x, const aco_msg *asked)
+acl_rci_serve(lua_State *L, acl_engine *e, const aco_export *x, const aco_post *asked)
 {
-    const uint8_t *origin = aco_msg_origin(asked);
     int top = lua_gettop(L);
 
     if (strcmp(lua_tostring(L, -1), "invoke") != 0) return false;
@@ -313,10 +309,7 @@ acl_rci_serve(lua_State *L, acl_engine *e, const aco_export *x, const aco_msg *a
         lua_settop(L, top);
         return false;
     }
-    if (origin != NULL)
-        acl_network_push_peer(L, e, origin);
-    else
-        acl_location_push(L, aco_process_route(e->reach->process));
+    acl_network_push_asker(L, e, asked);
     return true;
 }
 

@@ -2,6 +2,7 @@
 /* reach.c -- an engine's seat among the engines of its process, from its opening to its end. */
 #include "bindings/reach.h"
 #include "bindings/engine.h"
+#include "bindings/network.h"
 
 #include <stdlib.h>
 
@@ -71,6 +72,13 @@ exports_end(struct acl_reach *reach)
     reach->exported = 0;
 }
 
+/* No engine but this one has a seat; the network has one. */
+static bool
+is_last(const struct acl_reach *reach)
+{
+    return aco_process_engines(reach->process) <= 2;
+}
+
 void
 acl_reach_close(acl_engine *e)
 {
@@ -79,6 +87,7 @@ acl_reach_close(acl_engine *e)
     if (reach == NULL) return;
     acl_isolates_join(e);
     exports_end(reach);
+    if (reach->has_started || is_last(reach)) acl_network_end(e);
     while (reach->todo != NULL) {
         aco_post *post = reach->todo;
         reach->todo = post->next;

@@ -86,7 +86,6 @@ const char *acl_remote_name(const acl_remote *r);    /* [-] */
 const char *acl_remote_text(lua_State *L, const acl_remote *r); /* pushes "coro NAME at PLACE" */
 bool acl_remote_is_far(const acl_remote *r);                    /* [-] of another process */
 bool acl_remote_lives(const acl_remote *r);                     /* [-] as far as is known */
-bool acl_remote_is_unknown(lua_State *L, const acl_remote *r);  /* its process does not know it */
 int acl_remote_lost(lua_State *L, const acl_remote *r, const char *what); /* pushes a failure */
 /* The record of an identity, a reference of the caller's; NULL when nothing is known of it. [-] */
 aco_export *acl_export_known(const acl_engine *e, const aco_identity *identity, enum aco_kind kind,

@@ -339,40 +339,19 @@ outcome_values(lua_State *L, int idx)
     return (int)n + 1;
 }
 
-bool
-acl_remote_is_unknown(lua_State *L, const acl_remote *r)
-{
-    bool terminated = r->x->far && atomic_load(&r->x->reason) == ACO_TERMINATED, unknown = false;
-    aco_msg *exit = terminated ? aco_export_exit(r->x) : NULL;
-    int top = lua_gettop(L);
-
-    if (exit == NULL) return false;
-    acl_msg_box(L, exit);
-    if (acl_msg_open(L) == ACO_OK && lua_istable(L, -1)) {
-        lua_pushliteral(L, "reason");
-        unknown = lua_rawget(L, -2) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "notfound") == 0;
-    }
-    lua_settop(L, top);
-    return unknown;
-}
-
-static int
-outcome_terminated(lua_State *L, const acl_remote *r)
-{
-    if (acl_remote_is_unknown(L, r))
-        return acl_fail(L, ACO_ENOTFOUND, "finish: nothing is known of %s", acl_remote_text(L, r));
-    lua_pushboolean(L, 0);
-    lua_pushliteral(L, "terminated");
-    return 2;
-}
-
 int
 acl_remote_outcome(lua_State *L, acl_remote *r)
 {
     int reason = atomic_load(&r->x->reason);
 
     atomic_store(&r->x->observed, true);
-    if (reason == ACO_TERMINATED) return outcome_terminated(L, r);
+    if (reason == ACO_UNKNOWN)
+        return acl_fail(L, ACO_ENOTFOUND, "finish: nothing is known of %s", acl_remote_text(L, r));
+    if (reason == ACO_TERMINATED) {
+        lua_pushboolean(L, 0);
+        lua_pushliteral(L, "terminated");
+        return 2;
+    }
     aco_msg *exit = aco_export_exit(r->x);
     if (exit == NULL)
         return acl_fail(L, ACO_ENOMEM, "finish: there was no memory to keep the outcome");

@@ -104,7 +104,7 @@ request_late(lua_State *L, acl_engine *e, acl_remote *r, const char *method)
         return acl_fail(L, ACO_ENOTFOUND, "%s: %s has ended", method, acl_remote_text(L, r));
     if (acl_remote_lives(r) && acl_can_wait(L, e) && acl_remote_watch(L, e, 1))
         return request_park(L, e, r, method);
-    if (acl_remote_lives(r) || acl_remote_is_unknown(L, r))
+    if (acl_remote_lives(r) || atomic_load(&r->x->reason) == ACO_UNKNOWN)
         return acl_fail(L, ACO_ENOTFOUND, "%s: nothing is known of %s", method,
                         acl_remote_text(L, r));
     lua_pushstring(L, words[atomic_load(&r->x->reason)]);
@@ -232,7 +232,7 @@ request_do(lua_State *L)
     lua_Integer n = lua_tointeger(L, -1);
     lua_settop(L, DO_METHOD);
     if (n < 1 || n > INT32_MAX / 2 || !lua_checkstack(L, (int)n + 8)) return 0;
-    bool known = x->kind == ACO_KIND_RCI ? acl_rci_serve(L, e, x, post->msg)
+    bool known = x->kind == ACO_KIND_RCI ? acl_rci_serve(L, e, x, post)
                                          : push_method(L, e, x, lua_tostring(L, DO_METHOD));
     if (!known) return 0;
     int given = lua_gettop(L) - DO_METHOD - 1;

@@ -252,6 +252,7 @@ open_state(lua_State *L)
     acl_embedded_preload(L);
     luaL_requiref(L, "asyncoro.core", luaopen_asyncoro_core, 0);
     acl_reach_of(L, NULL);
+    e->reach->asks_first = true;
     if (rt->own_state) acl_state_own(e);
     rt->L = e->L;
     rt->process = aco_process_ref(e->reach->process);
