@@ -238,8 +238,8 @@ is_plain(const decoder *dec)
 static int
 refuse_code(decoder *dec)
 {
-    lua_pushliteral(dec->L, "it brings a function or a class, and this process takes none from "
-                            "others (network{code = true} would)");
+    lua_pushliteral(dec->L, "the message brings a function or a class, and this process takes none "
+                            "from others (network{code = true} allows it)");
     return ACO_EDENIED;
 }
 

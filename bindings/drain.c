@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* drain.c -- what other threads have posted for this engine. */
 #include "bindings/cancel.h"
+#include "bindings/coro.h"
 #include "bindings/engine.h"
 #include "bindings/isolate.h"
 #include "bindings/reach.h"

@@ -145,7 +145,7 @@ acl_rci_push(lua_State *L, acl_engine *e, const aco_identity *identity, const ch
 
 /*** Make an RCI of this engine. For our own Lua files.
 @function rci_new
-@tparam table entry `name`, `fn`, and what lua/asyncoro/rci.lua wants to know of it
+@tparam table entry `fn`, `name` (the function's own when it is left out), and what lua/asyncoro/rci.lua wants to know of it
 @treturn rci
 @local */
 static int
@@ -156,6 +156,12 @@ rci_make(lua_State *L)
     acl_remote *r = rci_new(L);
     r->home = true;
     lua_insert(L, 1);
+    if (lua_getfield(L, 2, "name") == LUA_TNIL) {
+        lua_getfield(L, 2, "fn");
+        acl_function_name(L, lua_gettop(L));
+        lua_setfield(L, 2, "name");
+    }
+    lua_settop(L, 2);
     lua_setiuservalue(L, 1, 1);
     return 1;
 }

@@ -71,10 +71,10 @@ const char *
 acl_ask_words(lua_State *L, int err)
 {
     const acl_coro *c = acl_self(L)->current;
-    const aco_msg *words = c->nvals == 1 ? acl_msg_unbox(L, -1) : NULL;
 
-    if (words == NULL || aco_msg_size(words) == 0) return aco_err_text(err);
-    return lua_pushlstring(L, aco_msg_data(words), aco_msg_size(words));
+    if (c->nvals != 1 || acl_msg_open(L) != ACO_OK || lua_type(L, -1) != LUA_TSTRING)
+        return aco_err_text(err);
+    return lua_tostring(L, -1);
 }
 
 static int request_k(lua_State *L, int status, lua_KContext ctx);

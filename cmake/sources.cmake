@@ -25,7 +25,7 @@ set(ACO_LUA_FILES
     asyncoro/http/body.lua asyncoro/http/client.lua asyncoro/http/request.lua asyncoro/http/response.lua
     asyncoro/http/server.lua asyncoro/http/url.lua asyncoro/http/websocket.lua
     asyncoro/init.lua asyncoro/lexer.lua
-    asyncoro/load.lua asyncoro/lock.lua asyncoro/log.lua asyncoro/options.lua asyncoro/pool.lua asyncoro/process.lua asyncoro/prototype.lua asyncoro/queue.lua
+    asyncoro/load.lua asyncoro/lock.lua asyncoro/log.lua asyncoro/names.lua asyncoro/network.lua asyncoro/options.lua asyncoro/peer_status.lua asyncoro/pool.lua asyncoro/process.lua asyncoro/prototype.lua asyncoro/queue.lua asyncoro/rci.lua
     asyncoro/repl.lua asyncoro/require.lua asyncoro/resolve.lua asyncoro/select.lua asyncoro/semaphore.lua asyncoro/signal.lua asyncoro/socket.lua asyncoro/source.lua asyncoro/standard.lua
     asyncoro/supervisor.lua asyncoro/tls.lua asyncoro/udp.lua
     asyncoro/compat/luasocket.lua asyncoro/compat/luasocket_udp.lua asyncoro/compat/luasocket_words.lua)
