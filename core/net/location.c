@@ -61,12 +61,11 @@ take_host(aco_location *location, const char *text, size_t size, size_t *rest, c
     return ACO_OK;
 }
 
-int
-aco_location_parse(aco_location *location, const char *text, size_t size, const char **why)
+static int
+parse(aco_location *location, const char *text, size_t size, const char **why)
 {
     size_t rest;
 
-    *location = (aco_location){.port = 0};
     int err = take_host(location, text, size, &rest, why);
     if (err != ACO_OK) return err;
     if (rest == size || text[rest] != ':') return wrong(why, "it has no port: host:port is wanted");
@@ -78,6 +77,16 @@ aco_location_parse(aco_location *location, const char *text, size_t size, const 
     location->server = number(slash + 1, (size_t)(end - slash - 1));
     if (location->server == 0) return wrong(why, "its server is no number of 1 to 65535");
     return ACO_OK;
+}
+
+int
+aco_location_parse(aco_location *location, const char *text, size_t size, const char **why)
+{
+    aco_location parsed = {.port = 0};
+    int err = parse(&parsed, text, size, why);
+
+    if (err == ACO_OK) *location = parsed;
+    return err;
 }
 
 bool

@@ -18,7 +18,7 @@ typedef struct aco_location {
 } aco_location;
 
 /** From text. ACO_EINVALID: it is none, and `*why` (when `why` is not NULL) says what is wrong with
- * it in words. */
+ * it in words; *location stays as it was. */
 ACO_MUSTUSE int aco_location_parse(aco_location *location, const char *text, size_t size,
                                    const char **why);
 
