@@ -80,7 +80,6 @@ drain_exit(lua_State *L, acl_engine *e, aco_export *x, int err)
         lua_pushnil(L);
         lua_rawsetp(L, -3, x);
         r->watched = false;
-        r->lost = err == ACO_EPEERDOWN;
         aco_waitq_wake_all(&e->loop, &r->enders, err);
         if (r->isolate && atomic_load(&x->reason) == ACO_FAILED && !aco_export_observed(x)) {
             lua_pushcfunction(L, unobserved);

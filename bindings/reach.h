@@ -46,7 +46,6 @@ typedef struct acl_remote {
     aco_export *x;    /* owned reference; NULL: nothing is known of it any more */
     aco_waitq enders; /* coros that wait for its end */
     bool watched;     /* the end will be posted */
-    bool lost;        /* its process was lost, and nobody has heard of that from finish */
     bool isolate;     /* started by this engine: an error that nobody observes is reported here */
 } acl_remote;
 

@@ -299,7 +299,6 @@ acl_remote_watch(lua_State *L, acl_engine *e, int idx)
     int err = aco_export_watch(r->x, e->reach->seat);
     if (err == ACO_OK) {
         r->watched = true;
-        r->lost = false;
     } else {
         lua_pushnil(L);
         lua_rawsetp(L, -2, r->x);
@@ -378,10 +377,7 @@ finish_k(lua_State *L, int status, lua_KContext ctx)
     atomic_fetch_sub(&r->x->waiters, 1);
     acl_wait_end(L, e, e->current);
     if (!acl_remote_lives(r)) return acl_remote_outcome(L, r);
-    if (e->current->task.wake_err == ACO_EPEERDOWN) {
-        r->lost = false;
-        return acl_remote_lost(L, r, "finish");
-    }
+    if (e->current->task.wake_err == ACO_EPEERDOWN) return acl_remote_lost(L, r, "finish");
     return acl_fail(L, ACO_ETIMEOUT, "finish: %s has not ended in time", acl_remote_text(L, r));
 }
 
@@ -389,10 +385,6 @@ finish_k(lua_State *L, int status, lua_KContext ctx)
 static int
 finish_look(lua_State *L, acl_engine *e, acl_remote *r)
 {
-    bool lost = r->lost;
-
-    r->lost = false;
-    if (lost) return acl_remote_lost(L, r, "finish");
     if (r->x->far && !acl_remote_watch(L, e, 1)) return acl_remote_outcome(L, r);
     return acl_fail(L, ACO_ETIMEOUT, "finish: %s has not ended", acl_remote_text(L, r));
 }
@@ -631,8 +623,7 @@ remote_is_alive(lua_State *L)
     return 1;
 }
 
-/*** As far as is known here, without a wait: has the coro ended? Also true when its process was
-lost, until somebody hears of that from `finish`. For our own Lua files.
+/*** As far as is known here, without a wait: has the coro ended? For our own Lua files.
 @function has_ended
 @tparam coro coro
 @treturn boolean
@@ -646,7 +637,7 @@ has_ended(lua_State *L)
     if (c != NULL)
         lua_pushboolean(L, (c->flags & ACL_ENDED) != 0);
     else
-        lua_pushboolean(L, r->lost || !acl_remote_lives(r));
+        lua_pushboolean(L, !acl_remote_lives(r));
     return 1;
 }
 

@@ -14,7 +14,7 @@ local function with_peer(script, fn, name, more)
         assert(asyncoro.network(peer.options(more)))
         fn(assert(asyncoro.locate(name or "echo", other.location, 10)), other)
     end)
-    if not ok then program.signal("KILL", other.id) end
+    if not ok then peer.kill(other) end
     local code, rest = other:finish()
     if not ok then error(err, 0) end
     return code, rest
@@ -48,7 +48,7 @@ describe("network", function()
             refuses("option 'secret': it is empty", { secret = "" })
             refuses("a port of 0 to 65535 expected, got 65536", { port = 65536 })
             refuses("unknown option 'brodcast'", { discovery = { brodcast = true } })
-            refuses("'nowhere' is no location", nil)
+            refuses("location 'nowhere': it has no port", { discovery = { peers = { "nowhere" } } })
         end)
     end)
 
@@ -198,7 +198,7 @@ describe("a coro of another process", function()
             local ok, err, trace = bad:finish(10)
             assert.is_false(ok)
             assert.truthy(err:find("as told", 1, true))
-            assert.truthy(trace:find("worker", 1, true))
+            assert.truthy(trace:find("stack traceback", 1, true))
             assert.equal("failed", asyncoro.receive(10).reason)
 
             local third = boss:call("third", 10)
@@ -269,7 +269,7 @@ describe("a peer that is lost", function()
             }
             for i, wait in ipairs(waits) do waits[i] = asyncoro.spawn(wait) end
             asyncoro.sleep(0.05)
-            program.signal("KILL", other.id)
+            peer.kill(other)
             fails("peerdown", "has gone", select(2, waits[1]:finish(10)))
             local results = table.pack(waits[2]:finish(10))
             assert.equal(1, results[2])

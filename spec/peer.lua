@@ -33,6 +33,11 @@ function peer.start(script, more)
     return running
 end
 
+--- Kills it, if it has not ended.
+function peer.kill(running)
+    os.execute(("kill -KILL %d 2>/dev/null"):format(running.id))
+end
+
 --- A script that answers calls with what it was sent, under the name "echo", until it is sent nil.
 peer.ECHO = [[
 asyncoro.current():register "echo"
