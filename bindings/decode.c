@@ -545,8 +545,7 @@ static int
 decode(lua_State *L, const void *data, size_t size, bool foreign)
 {
     int top = lua_gettop(L);
-    decoder dec = {
-        .L = L, .reader = {data, (const uint8_t *)data + size}, .foreign = foreign};
+    decoder dec = {.L = L, .reader = {data, (const uint8_t *)data + size}, .foreign = foreign};
 
     luaL_checkstack(L, LUA_MINSTACK, NULL);
     if (size > ACL_CODEC_SIZE) {

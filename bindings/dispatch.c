@@ -175,7 +175,8 @@ put_call_k(lua_State *L, int status, lua_KContext deadline)
 
 /* Encode the message and put it into the mailbox. */
 static int
-put_message(lua_State *L, acl_remote *r, const aco_return *reply, aco_time deadline, enum aco_put op)
+put_message(lua_State *L, acl_remote *r, const aco_return *reply, aco_time deadline,
+            enum aco_put op)
 {
     aco_msg *msg;
 
@@ -208,7 +209,8 @@ deliver_far(lua_State *L, acl_remote *r, aco_time deadline)
     acl_engine *e = acl_self(L);
 
     if (!acl_can_wait(L, e))
-        return acl_fail(L, ACO_EBUSY, "deliver: %s is in another process, and this code cannot wait",
+        return acl_fail(L, ACO_EBUSY,
+                        "deliver: %s is in another process, and this code cannot wait",
                         acl_remote_text(L, r));
     acl_coro *c = acl_wait_check(L, e, "deliver");
     if (deadline == 0)

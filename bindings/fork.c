@@ -69,7 +69,8 @@ fork_busy(lua_State *L, const acl_engine *e)
 @treturn boolean true
 @treturn[2] nil
 @treturn[2] string message
-@treturn[2] string "busy" while isolates or the network run, or jobs on other threads (files, names) */
+@treturn[2] string "busy" while isolates or the network run, or jobs on other threads (files, names)
+*/
 static int
 prefork(lua_State *L)
 {
@@ -102,8 +103,8 @@ that know nothing of each other. Does not wait.
 @treturn integer the id of the child's process in the parent, 0 in the child
 @treturn[2] nil
 @treturn[2] string message
-@treturn[2] string "busy" while isolates or the network run, or jobs on other threads (files, names); "nomem",
-"system" */
+@treturn[2] string "busy" while isolates or the network run, or jobs on other threads (files,
+names); "nomem", "system" */
 static int
 fork_here(lua_State *L)
 {

@@ -141,8 +141,8 @@ location_tostring(lua_State *L)
 }
 
 /*** The location of this process, or the location that a text stands for. Locations are values:
-equal ones are the same value, `tostring` gives the text, and there are the fields `host`, `port` and
-`server` (nil, but for the servers of a node). Does not wait.
+equal ones are the same value, `tostring` gives the text, and there are the fields `host`, `port`
+and `server` (nil, but for the servers of a node). Does not wait.
 @function location
 @tparam[opt] string|location text "host:port", "[v6]:port", or either with "/n" behind it for server
 n of a node

@@ -52,8 +52,8 @@ acl_now(lua_State *L)
 
 /*** Figures of this engine: `live` (coros that have not ended), `daemons`, `ready` (to run),
 `waiting`, `timers`, `slots` (threads made), `isolates` (alive, that this engine started), `memory`
-(bytes that Lua holds); while the network runs `network`, a table of its figures (see the page on the
-network).
+(bytes that Lua holds); while the network runs `network`, a table of its figures (see the page on
+the network).
 @function stats
 @treturn table */
 static int

@@ -228,8 +228,7 @@ seek_wait(lua_State *L, const seek *s)
     acl_coro *c = e->current;
     aco_wait_begin(&c->task, ACO_WAIT_NAME);
     aco_wait_on(&c->task, &e->reach->names);
-    return acl_park(L, e, c, s->deadline == 0 ? ACO_NEVER : s->deadline,
-                    (lua_KContext)s->deadline,
+    return acl_park(L, e, c, s->deadline == 0 ? ACO_NEVER : s->deadline, (lua_KContext)s->deadline,
                     s->kind == ACO_KIND_RCI ? locate_rci_k : locate_coro_k);
 }
 

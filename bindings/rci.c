@@ -145,7 +145,8 @@ acl_rci_push(lua_State *L, acl_engine *e, const aco_identity *identity, const ch
 
 /*** Make an RCI of this engine. For our own Lua files.
 @function rci_new
-@tparam table entry `fn`, `name` (the function's own when it is left out), and what lua/asyncoro/rci.lua wants to know of it
+@tparam table entry `fn`, `name` (the function's own when it is left out), and what
+lua/asyncoro/rci.lua wants to know of it
 @treturn rci
 @local */
 static int
@@ -204,8 +205,7 @@ home_check(lua_State *L, const char *what)
 {
     acl_remote *r = rci_check(L, 1);
 
-    if (!r->home)
-        luaL_error(L, "%s: only the engine that has made an RCI may do that", what);
+    if (!r->home) luaL_error(L, "%s: only the engine that has made an RCI may do that", what);
     return r;
 }
 
@@ -231,8 +231,8 @@ has_name(const acl_engine *e, const aco_export *x, const char *name, size_t size
     return known == x;
 }
 
-/*** Let others call it, from every engine of this process and from every peer, under this name. Does
-not wait.
+/*** Let others call it, from every engine of this process and from every peer, under this name.
+Does not wait.
 @function rci:register
 @tparam[opt] string name its own when it is left out
 @treturn boolean true
@@ -289,7 +289,8 @@ rci_unregister(lua_State *L)
     return 1;
 }
 
-/* Calls ----------------------------------------------------------------------------------------- */
+/* Calls -----------------------------------------------------------------------------------------
+ */
 
 /* Push the function that serves, and the table of the RCI on top, which it replaces. */
 static bool
@@ -513,10 +514,8 @@ acl_open_rci(lua_State *L, acl_engine *e)
     static const luaL_Reg methods[] = {{"register", rci_register}, {"unregister", rci_unregister},
                                        {"start", rci_start},       {"name", rci_name},
                                        {"location", rci_location}, {NULL, NULL}};
-    static const luaL_Reg meta[] = {{"__gc", rci_gc},
-                                    {"__call", rci_call},
-                                    {"__tostring", rci_tostring},
-                                    {NULL, NULL}};
+    static const luaL_Reg meta[] = {
+        {"__gc", rci_gc}, {"__call", rci_call}, {"__tostring", rci_tostring}, {NULL, NULL}};
 
     luaL_newmetatable(L, RCI_META);
     acl_setfuncs(L, e, meta);

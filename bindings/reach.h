@@ -40,9 +40,9 @@ struct acl_reach {
 typedef struct acl_remote {
     struct acl_remote *self; /* its own address, by which it is known from other userdata */
     uint8_t key[ACO_IDENTITY_SIZE];
-    uint8_t kind; /* enum aco_kind */
-    bool home;    /* an RCI that this engine has made */
-    unsigned names; /* under which that is registered */
+    uint8_t kind;     /* enum aco_kind */
+    bool home;        /* an RCI that this engine has made */
+    unsigned names;   /* under which that is registered */
     aco_export *x;    /* owned reference; NULL: nothing is known of it any more */
     aco_waitq enders; /* coros that wait for its end */
     bool watched;     /* the end will be posted */

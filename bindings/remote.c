@@ -3,8 +3,8 @@
  *
  * They have the methods of local handles, and are interned in a weak table, so that equal ones are
  * one value. Messages go straight into the coro's mailbox, or to its process (dispatch.c); whatever
- * else is to be done to it is a request to its engine (request.c). A handle of a coro of this engine
- * that has been collected is such a handle too, and one of a coro of which nothing is known.
+ * else is to be done to it is a request to its engine (request.c). A handle of a coro of this
+ * engine that has been collected is such a handle too, and one of a coro of which nothing is known.
  *
  * Of a coro of another process is known what has been heard: it lives until its end is told, for
  * which it must be watched. When its process is lost whoever waits hears of that, and the handle
