@@ -95,6 +95,25 @@ inbox_wait(struct side *s)
     aco_inbox_drain(s->inbox);
 }
 
+/* What has been posted, without notices of mail. */
+static aco_post *
+posts_take(struct side *s)
+{
+    aco_post *kept = NULL, **end = &kept;
+
+    for (aco_post *post = aco_inbox_take(s->inbox), *next; post != NULL; post = next) {
+        next = post->next;
+        if (post->kind == ACO_POST_MAIL) {
+            aco_mailbox_unref(aco_mailbox_noticed(post));
+            continue;
+        }
+        *end = post;
+        end = &post->next;
+        *end = NULL;
+    }
+    return kept;
+}
+
 /* The next post of a kind, within five seconds. */
 static aco_post *
 post_await(struct side *s, enum aco_post_kind kind)
@@ -105,7 +124,7 @@ post_await(struct side *s, enum aco_post_kind kind)
         aco_post **at = &s->posts;
         while (*at != NULL)
             at = &(*at)->next;
-        *at = aco_inbox_take(s->inbox);
+        *at = posts_take(s);
         for (at = &s->posts; *at != NULL; at = &(*at)->next) {
             aco_post *post = *at;
             if (post->kind != (uint32_t)kind) continue;
@@ -125,7 +144,10 @@ mail_await(struct side *s)
 
     while (aco_now() < end) {
         if (aco_mailbox_pop(NULL, s->mailbox, &entry)) return entry.u.parcel;
-        aco_mailbox_notified(s->mailbox);
+        aco_post **at = &s->posts;
+        while (*at != NULL)
+            at = &(*at)->next;
+        *at = posts_take(s);
         inbox_wait(s);
     }
     return NULL;
