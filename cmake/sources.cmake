@@ -5,7 +5,8 @@ set(ACO_CORE_SOURCES
     core/base/random.c core/base/version.c core/engine/export.c core/engine/identity.c core/engine/inbox.c core/engine/loop.c core/engine/mailbox.c core/engine/pool.c
     core/engine/process.c core/engine/scope.c core/engine/task.c core/engine/timer.c core/engine/watch.c
     core/engine/watchdog.c core/io/address.c core/io/certificate.c core/io/child.c core/io/file.c core/io/datagram.c core/io/lookup.c core/io/path.c core/io/signals.c core/io/sigpipe.c core/io/socket.c core/io/stream.c
-    core/io/tls.c core/io/tls_bio.c core/io/tls_context.c core/io/tls_error.c)
+    core/io/tls.c core/io/tls_bio.c core/io/tls_context.c core/io/tls_error.c
+    core/net/carrier.c core/net/dest.c core/net/offer.c core/net/part.c core/net/receive.c core/net/receiver.c core/net/transfer.c)
 set(ACO_BINDING_SOURCES
     bindings/alloc.c bindings/call.c bindings/cancel.c bindings/codec.c bindings/coro.c bindings/coroutine.c
     bindings/decode.c bindings/digest.c bindings/dispatch.c bindings/drain.c bindings/drive.c
