@@ -244,7 +244,7 @@ aco_dest_parts(const aco_dest *dest)
     return dest->parts;
 }
 
-/* Places ----------------------------------------------------------------------------------------
+/* Spots -----------------------------------------------------------------------------------------
  */
 
 /* What kept us from a folder: a link, a file, or what errno says. */
@@ -266,67 +266,66 @@ step_failed(int folder, const char *leaf, int errnum, char why[ACO_DEST_WHY])
 
 /* One folder further down. */
 static int
-place_step(aco_place *place, const char *leaf, bool make, char why[ACO_DEST_WHY])
+spot_step(aco_spot *spot, const char *leaf, bool make, char why[ACO_DEST_WHY])
 {
     const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    int fd = openat(place->folder, leaf, flags);
+    int fd = openat(spot->folder, leaf, flags);
 
     if (fd < 0 && errno == ENOENT && make) {
-        if (mkdirat(place->folder, leaf, 0700) == 0 || errno == EEXIST)
-            fd = openat(place->folder, leaf, flags);
+        if (mkdirat(spot->folder, leaf, 0700) == 0 || errno == EEXIST)
+            fd = openat(spot->folder, leaf, flags);
     }
-    if (fd < 0) return step_failed(place->folder, leaf, errno, why);
-    if (place->owned) close(place->folder);
-    place->folder = fd;
-    place->owned = true;
+    if (fd < 0) return step_failed(spot->folder, leaf, errno, why);
+    if (spot->owned) close(spot->folder);
+    spot->folder = fd;
+    spot->owned = true;
     return ACO_OK;
 }
 
 int
-aco_place_open(aco_dest *dest, const char *name, bool make, aco_place *place,
-               char why[ACO_DEST_WHY])
+aco_spot_open(aco_dest *dest, const char *name, bool make, aco_spot *spot, char why[ACO_DEST_WHY])
 {
     size_t size = strlen(name);
     char *next;
 
     assert(size > 0 && size <= ACO_DEST_NAME_MAX);
-    memcpy(place->name, name, size + 1);
-    place->folder = dest->root;
-    place->owned = false;
-    place->leaf = place->name;
-    while ((next = strchr(place->leaf, '/')) != NULL) {
+    memcpy(spot->name, name, size + 1);
+    spot->folder = dest->root;
+    spot->owned = false;
+    spot->leaf = spot->name;
+    while ((next = strchr(spot->leaf, '/')) != NULL) {
         *next = '\0';
-        int err = place_step(place, place->leaf, make, why);
+        int err = spot_step(spot, spot->leaf, make, why);
         *next = '/';
         if (err != ACO_OK) {
-            aco_place_close(place);
+            aco_spot_close(spot);
             return err;
         }
-        place->leaf = next + 1;
+        spot->leaf = next + 1;
     }
     return ACO_OK;
 }
 
 void
-aco_place_close(aco_place *place)
+aco_spot_close(aco_spot *spot)
 {
-    if (place->owned) close(place->folder);
-    place->owned = false;
+    if (spot->owned) close(spot->folder);
+    spot->owned = false;
 }
 
 int
-aco_place_look(const aco_place *place, struct stat *about, char why[ACO_DEST_WHY])
+aco_spot_look(const aco_spot *spot, struct stat *about, char why[ACO_DEST_WHY])
 {
-    if (fstatat(place->folder, place->leaf, about, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (fstatat(spot->folder, spot->leaf, about, AT_SYMLINK_NOFOLLOW) != 0) {
         if (errno == ENOENT)
-            return say(why, ACO_ENOTFOUND, "there is no file '%.300s'", place->name);
-        return aco_dest_failed(why, "file", place->name, errno);
+            return say(why, ACO_ENOTFOUND, "there is no file '%.300s'", spot->name);
+        return aco_dest_failed(why, "file", spot->name, errno);
     }
     if (S_ISREG(about->st_mode)) return ACO_OK;
     if (S_ISLNK(about->st_mode))
         return say(why, ACO_EDENIED, "'%.300s' is a symbolic link, which is not followed",
-                   place->name);
-    return say(why, ACO_EINVALID, "'%.300s' is a %s, not a plain file", place->name,
+                   spot->name);
+    return say(why, ACO_EINVALID, "'%.300s' is a %s, not a plain file", spot->name,
                S_ISDIR(about->st_mode)    ? "folder"
                : S_ISFIFO(about->st_mode) ? "named pipe"
                : S_ISSOCK(about->st_mode) ? "socket"
@@ -341,13 +340,13 @@ static void
 remove_folders(aco_dest *dest, char *name)
 {
     char why[ACO_DEST_WHY], *slash;
-    aco_place place;
+    aco_spot spot;
 
     while ((slash = strrchr(name, '/')) != NULL) {
         *slash = '\0';
-        if (aco_place_open(dest, name, false, &place, why) != ACO_OK) return;
-        int result = unlinkat(place.folder, place.leaf, AT_REMOVEDIR);
-        aco_place_close(&place);
+        if (aco_spot_open(dest, name, false, &spot, why) != ACO_OK) return;
+        int result = unlinkat(spot.folder, spot.leaf, AT_REMOVEDIR);
+        aco_spot_close(&spot);
         if (result != 0) return;
     }
 }
@@ -356,14 +355,14 @@ int
 aco_dest_remove(aco_dest *dest, const char *name, char why[ACO_DEST_WHY])
 {
     struct stat about;
-    aco_place place;
-    int err = aco_place_open(dest, name, false, &place, why);
+    aco_spot spot;
+    int err = aco_spot_open(dest, name, false, &spot, why);
 
     if (err != ACO_OK) return err;
-    err = aco_place_look(&place, &about, why);
-    if (err == ACO_OK && unlinkat(place.folder, place.leaf, 0) != 0)
+    err = aco_spot_look(&spot, &about, why);
+    if (err == ACO_OK && unlinkat(spot.folder, spot.leaf, 0) != 0)
         err = aco_dest_failed(why, "remove", name, errno);
-    aco_place_close(&place);
-    if (err == ACO_OK) remove_folders(dest, place.name);
+    aco_spot_close(&spot);
+    if (err == ACO_OK) remove_folders(dest, spot.name);
     return err;
 }

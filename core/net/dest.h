@@ -49,23 +49,23 @@ ACO_MUSTUSE int aco_dest_name(const char *path, size_t size, char name[ACO_DEST_
                               char why[ACO_DEST_WHY]);
 
 /** Where a file is, or would be: the folder it is in, and its name there. */
-typedef struct aco_place {
+typedef struct aco_spot {
     int folder;       /* a descriptor; owned when it is not the root's */
     bool owned;       /* it is not */
     const char *leaf; /* in `name` */
     char name[ACO_DEST_NAME_MAX + 1];
-} aco_place;
+} aco_spot;
 
 /** Go to the place of a name that aco_dest_name has made. `make`: its folders are made, else
  * ACO_ENOTFOUND says that one is missing. ACO_EDENIED: a symbolic link is on the way. ACO_EINVALID:
  * a file is. To be closed when it is ACO_OK. */
-ACO_MUSTUSE int aco_place_open(aco_dest *dest, const char *name, bool make, aco_place *place,
-                               char why[ACO_DEST_WHY]);
-void aco_place_close(aco_place *place);
+ACO_MUSTUSE int aco_spot_open(aco_dest *dest, const char *name, bool make, aco_spot *spot,
+                              char why[ACO_DEST_WHY]);
+void aco_spot_close(aco_spot *spot);
 
 /** What is there: ACO_OK with `about` of a plain file, ACO_ENOTFOUND nothing, ACO_EINVALID what is
  * no plain file, ACO_EDENIED a symbolic link. */
-ACO_MUSTUSE int aco_place_look(const aco_place *place, struct stat *about, char why[ACO_DEST_WHY]);
+ACO_MUSTUSE int aco_spot_look(const aco_spot *spot, struct stat *about, char why[ACO_DEST_WHY]);
 
 /** Remove the file of this name, and then the folders above it that are empty. */
 ACO_MUSTUSE int aco_dest_remove(aco_dest *dest, const char *name, char why[ACO_DEST_WHY]);

@@ -111,51 +111,51 @@ aco_part_add(aco_part *part, const void *data, size_t size, char why[ACO_DEST_WH
 
 /* Without a window in which another file could get the name. */
 static int
-rename_new(int from, const char *old, const aco_place *place)
+rename_new(int from, const char *old, const aco_spot *spot)
 {
-    if (renameat2(from, old, place->folder, place->leaf, RENAME_NOREPLACE) == 0) return 0;
+    if (renameat2(from, old, spot->folder, spot->leaf, RENAME_NOREPLACE) == 0) return 0;
     if (errno != EINVAL && errno != ENOSYS) return -1;
-    if (linkat(from, old, place->folder, place->leaf, 0) != 0) return -1;
+    if (linkat(from, old, spot->folder, spot->leaf, 0) != 0) return -1;
     return unlinkat(from, old, 0);
 }
 
 static int
-place_take(aco_dest *dest, const aco_part *part, const aco_place *place, bool overwrite,
-           char why[ACO_DEST_WHY])
+spot_take(aco_dest *dest, const aco_part *part, const aco_spot *spot, bool overwrite,
+          char why[ACO_DEST_WHY])
 {
     struct stat about;
-    int parts = aco_dest_parts(dest), err = aco_place_look(place, &about, why);
+    int parts = aco_dest_parts(dest), err = aco_spot_look(spot, &about, why);
 
     if (err != ACO_OK && err != ACO_ENOTFOUND) return err;
-    int result = overwrite ? renameat(parts, part->name, place->folder, place->leaf)
-                           : rename_new(parts, part->name, place);
+    int result = overwrite ? renameat(parts, part->name, spot->folder, spot->leaf)
+                           : rename_new(parts, part->name, spot);
     if (result == 0) return ACO_OK;
     if (errno == EXDEV) {
         snprintf(why, ACO_DEST_WHY, "'%.300s' is on another disk than the folder for files",
-                 place->name);
+                 spot->name);
         return ACO_EUNSUPPORTED;
     }
     if (errno == EEXIST) {
-        snprintf(why, ACO_DEST_WHY, "another file '%.300s' is there already", place->name);
+        snprintf(why, ACO_DEST_WHY, "another file '%.300s' is there already", spot->name);
         return ACO_EEXISTS;
     }
-    return aco_dest_failed(why, "file", place->name, errno);
+    return aco_dest_failed(why, "file", spot->name, errno);
 }
 
 /* A folder of the way may be removed at the same time, when the last file in it is. */
 static int
-part_place(aco_dest *dest, const aco_part *part, const char *name, bool overwrite,
-           char why[ACO_DEST_WHY])
+part_settle(aco_dest *dest, const aco_part *part, const char *name, bool overwrite,
+            char why[ACO_DEST_WHY])
 {
-    aco_place place;
+    aco_spot spot;
     int err = ACO_ENOTFOUND;
 
     for (int i = 0; i < 10 && err == ACO_ENOTFOUND; i++) {
-        err = aco_place_open(dest, name, true, &place, why);
+        err = aco_spot_open(dest, name, true, &spot, why);
         if (err != ACO_OK) continue;
-        err = place_take(dest, part, &place, overwrite, why);
-        if (err == ACO_OK) (void)fsync(place.folder);
-        aco_place_close(&place);
+        err = spot_take(dest, part, &spot, overwrite, why);
+        if (err == ACO_OK) (void)fsync(spot.folder);
+        aco_spot_close(&spot);
     }
     return err;
 }
@@ -169,7 +169,7 @@ aco_part_arrive(aco_dest *dest, aco_part *part, const char *name, unsigned mode,
     if (fchmod(part->fd, (mode_t)mode & 0777) != 0 || futimens(part->fd, times) != 0 ||
         fsync(part->fd) != 0)
         return aco_dest_failed(why, "file", name, errno);
-    int err = part_place(dest, part, name, overwrite, why);
+    int err = part_settle(dest, part, name, overwrite, why);
     if (err != ACO_OK) return err;
     close(part->fd);
     part->fd = -1;

@@ -110,20 +110,20 @@ look(incoming *in, bool *same, int *file)
 {
     aco_carrier *c = in->c;
     struct stat about;
-    aco_place place;
-    int err = aco_place_open(in->r->dest, in->name, false, &place, c->why);
+    aco_spot spot;
+    int err = aco_spot_open(in->r->dest, in->name, false, &spot, c->why);
 
     if (err != ACO_OK) return err == ACO_ENOTFOUND ? ACO_OK : err;
-    err = aco_place_look(&place, &about, c->why);
+    err = aco_spot_look(&spot, &about, c->why);
     *same = err == ACO_OK && is_same(&in->offer, &about);
     if (*same) {
-        *file = openat(place.folder, place.leaf, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        *file = openat(spot.folder, spot.leaf, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (*file < 0 && (in->offer.flags & ACO_OFFER_CHECKSUM) != 0)
             err = aco_dest_failed(c->why, "file", in->name, errno);
     } else if (err == ACO_OK && (in->offer.flags & ACO_OFFER_OVERWRITE) == 0) {
         err = aco_carrier_fail(c, ACO_EEXISTS, "another file '%.300s' is there already", in->name);
     }
-    aco_place_close(&place);
+    aco_spot_close(&spot);
     return err == ACO_ENOTFOUND ? ACO_OK : err;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/net/receiver.h"
 #include "core/base/error.h"
+#include "core/net/dest.h"
 #include "core/net/part.h"
 #include "core/net/preface.h"
 #include "core/net/receive.h"

@@ -10,7 +10,7 @@
 #ifndef ACO_RECEIVER_H
 #define ACO_RECEIVER_H
 
-#include "core/net/dest.h"
+#include "core/base/defs.h"
 
 struct aco_secret;
 typedef struct aco_receiver aco_receiver;

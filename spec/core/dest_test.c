@@ -147,28 +147,28 @@ test_usual(void)
     free(path);
 }
 
-/* Places ----------------------------------------------------------------------------------------
+/* Spots -----------------------------------------------------------------------------------------
  */
 
 static int
 look(aco_dest *dest, const char *name)
 {
     struct stat about;
-    aco_place place;
-    int err = aco_place_open(dest, name, false, &place, why);
+    aco_spot spot;
+    int err = aco_spot_open(dest, name, false, &spot, why);
 
     if (err != ACO_OK) return err;
-    err = aco_place_look(&place, &about, why);
-    aco_place_close(&place);
+    err = aco_spot_look(&spot, &about, why);
+    aco_spot_close(&spot);
     return err;
 }
 
 /* What lies around a folder, or was put into it, leads nobody out of it. */
 static void
-test_places(void)
+test_spots(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "files/socket"};
-    aco_place place;
+    aco_spot spot;
     aco_dest *dest;
 
     CHECK(aco_dest_open("files", &dest, why) == ACO_OK);
@@ -192,12 +192,11 @@ test_places(void)
     CHECK(look(dest, "socket") == ACO_EINVALID && strstr(why, "socket"));
     CHECK(look(dest, "folder") == ACO_EINVALID && strstr(why, "folder"));
     CHECK(look(dest, "file/x") == ACO_EINVALID && strstr(why, "not a folder"));
-    CHECK(aco_place_open(dest, "out/new/x", true, &place, why) == ACO_EDENIED);
-    CHECK(aco_place_open(dest, "file/x", true, &place, why) == ACO_EINVALID);
+    CHECK(aco_spot_open(dest, "out/new/x", true, &spot, why) == ACO_EDENIED);
+    CHECK(aco_spot_open(dest, "file/x", true, &spot, why) == ACO_EINVALID);
     CHECK(!exists("outside/new"));
-    CHECK(aco_place_open(dest, "deep/er/x", true, &place, why) == ACO_OK &&
-          exists("files/deep/er"));
-    aco_place_close(&place);
+    CHECK(aco_spot_open(dest, "deep/er/x", true, &spot, why) == ACO_OK && exists("files/deep/er"));
+    aco_spot_close(&spot);
     if (mknod("files/device", S_IFCHR | 0600, 0x103) == 0)
         CHECK(look(dest, "device") == ACO_EINVALID && strstr(why, "device"));
     aco_dest_unref(dest);
@@ -346,7 +345,7 @@ main(void)
     test_names();
     test_open();
     test_usual();
-    test_places();
+    test_spots();
     test_remove();
     CHECK(aco_dest_open("files", &dest, why) == ACO_OK);
     test_arrive(dest);
