@@ -147,17 +147,29 @@ aco_carrier_shake(aco_carrier *c, struct aco_secure *secure)
 /* Bytes -----------------------------------------------------------------------------------------
  */
 
+/* What was taken by a write may still be on this side. */
+static int
+flush_all(aco_carrier *c)
+{
+    int err;
+
+    while ((err = aco_secure_flush(c->secure)) == ACO_EBUSY) {
+        err = aco_carrier_wait(c, POLLOUT, patience_end(c));
+        if (err != ACO_OK) return err;
+    }
+    return err == ACO_OK ? ACO_OK : fail_err(c, err);
+}
+
 static int
 write_all(aco_carrier *c, const void *data, size_t size)
 {
-    const struct iovec whole = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
-    struct iovec rest = whole;
+    struct iovec rest = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
     size_t put;
 
     while (rest.iov_len > 0) {
         int err = aco_secure_write(c->secure, &rest, 1, &put);
         if (err == ACO_EBUSY) {
-            err = aco_carrier_wait(c, aco_secure_wants(c->secure), patience_end(c));
+            err = aco_carrier_wait(c, POLLOUT, patience_end(c));
             if (err != ACO_OK) return err;
             continue;
         }
@@ -165,7 +177,7 @@ write_all(aco_carrier *c, const void *data, size_t size)
         rest.iov_base = (char *)rest.iov_base + put;
         rest.iov_len -= put;
     }
-    return ACO_OK;
+    return flush_all(c);
 }
 
 /* At least one byte, by `deadline`. */
@@ -176,6 +188,8 @@ read_some(aco_carrier *c, void *data, size_t size, aco_time deadline, size_t *go
 
     while ((err = aco_secure_read(c->secure, data, size, got)) == ACO_EBUSY) {
         err = aco_carrier_wait(c, aco_secure_wants(c->secure), deadline);
+        if (err == ACO_OK && (aco_secure_wants(c->secure) & POLLOUT) != 0)
+            (void)!aco_secure_flush(c->secure);
         if (err != ACO_OK) return err;
     }
     return err == ACO_OK ? ACO_OK : fail_err(c, err);

@@ -591,6 +591,47 @@ aco_net_dest_path(aco_net *net, char *path, size_t size)
     return fits;
 }
 
+void
+aco_net_stats(aco_net *net, struct aco_net_stats *stats)
+{
+    pthread_mutex_lock(&net->lock);
+    *stats = net->stats;
+    stats->peers = 0;
+    for (aco_link *l = net->peers.next; l != &net->peers; l = l->next)
+        stats->peers += ACO_CONTAINER_OF(l, aco_peer, link)->up;
+    pthread_mutex_unlock(&net->lock);
+}
+
+aco_secret *
+aco_net_secret(aco_net *net)
+{
+    pthread_mutex_lock(&net->lock);
+    aco_secret *secret = net->secret != NULL ? aco_secret_ref(net->secret) : NULL;
+    pthread_mutex_unlock(&net->lock);
+    return secret;
+}
+
+void
+aco_net_discover(aco_net *net)
+{
+    pthread_mutex_lock(&net->lock);
+    if (net->discovery != NULL) {
+        aco_discovery_ask(net->discovery);
+        aco_net_alarm(net, &net->beacon_alarm, aco_discovery_next(net->discovery));
+        aco_net_kick(net);
+    }
+    pthread_mutex_unlock(&net->lock);
+}
+
+void
+aco_net_ignore_peers(aco_net *net, bool ignore)
+{
+    pthread_mutex_lock(&net->lock);
+    net->ignores = ignore;
+    if (net->discovery != NULL) aco_discovery_mute(net->discovery, ignore);
+    pthread_mutex_unlock(&net->lock);
+}
+
 /* End ------------------------------------------------------------------------------------------ */
 
 static size_t

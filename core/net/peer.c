@@ -3,7 +3,6 @@
 #include "core/net/state.h"
 
 #include "core/base/msgpack.h"
-#include "core/engine/channel.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -282,7 +281,6 @@ aco_peer_lost(aco_peer *peer, const char *why)
     aco_waiters_tell(&peer->room);
     watches_end(peer);
     aco_serve_forget(peer);
-    aco_channels_lost(net->process, peer->id);
     if (peer->up) aco_peers_status(net, peer, false);
     if (peer->up) aco_place_left(net, peer);
     aco_outq_free(&peer->queue);
