@@ -53,13 +53,13 @@ class Coro:
 class Process:
     """`events` is a queue of tuples: ("peer", link), ("down", link, why), ("exit", target, reason, value)."""
 
-    def __init__(self, name, secret=None, key_path=None, key_info=b"asyncoro key", heartbeat=5.0, timeout=15.0):
+    def __init__(self, name, secret=None, key_path=None, heartbeat=5.0, timeout=15.0):
         self.id, self.name, self.location = os.urandom(16), name, ""
         self.mode = "S" if secret else "K"
         if secret:
             self.key, _ = wire.stretch(secret)
         else:
-            self.key = wire.hkdf(wire.read_key(key_path), key_info)
+            self.key = wire.hkdf(wire.read_key(key_path), wire.KEY_INFO)
         self.heartbeat, self.timeout = heartbeat, timeout
         self.coros, self.names, self.waiting = {}, {}, []
         self.links, self.events = {}, queue.Queue()

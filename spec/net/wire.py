@@ -120,6 +120,7 @@ class Reader:
 # Prefaces ----------------------------------------------------------------------------------------
 
 VERSION = 1
+KEY_INFO = b"asyncoro key"
 STATUS = {1: "it has another version", 2: "it has another mode", 3: "no such server", 4: "too many connections",
           5: "it ignores us", 6: "it does not know this kind"}
 
