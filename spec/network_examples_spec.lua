@@ -4,6 +4,13 @@
 local namespaces <const> = require "spec.net.namespaces"
 local program <const> = require "spec.program"
 
+if not require("asyncoro").network then
+    describe("examples of the network", function()
+        it("# SKIP the network is not built", function() end)
+    end)
+    return
+end
+
 local EXAMPLES <const> = "scripts/examples/"
 
 local folder
