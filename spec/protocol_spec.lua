@@ -81,6 +81,7 @@ for option, mode in pairs(modes) do
         it("tell an end", function()
             two:say("locate box", "^located c1$")
             two:say("watch c1", "^watching$")
+            two:say("ping", "^pong") -- so that it has come
             one:say("end box", "^ended$")
             two:say("event exit", "^exit finished ")
             two:say("deliver c1 1", "^failed notfound")
@@ -94,7 +95,7 @@ for option, mode in pairs(modes) do
             one:say("event down", "^down two: ")
             two:say("connect " .. location, "^connected")
             two:say("raw ffffffff0a000000", "^written$")
-            two:say("event down", "^down one: bye toolarge: ")
+            two:say("event down", "^down one: bye protocol: a frame of %d+ bytes$")
         end)
 
         it("refuse who does not know it", function()

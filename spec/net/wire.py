@@ -76,7 +76,7 @@ class Reader:
         while len(self.bytes) >= HEAD:
             size, kind, flags, zero = struct.unpack_from(">IBBH", self.bytes)
             if size > LARGEST:
-                raise ProtocolError("a frame of %d bytes" % size, "toolarge")
+                raise ProtocolError("a frame of %d bytes" % size)
             if zero != 0:
                 raise ProtocolError("bytes 6 and 7 of a frame's head are not zero")
             if len(self.bytes) < HEAD + size:
