@@ -2,7 +2,8 @@
 -- The workloads: sizes, units, who takes part, and the targets. A target compares the median of asyncoro's
 -- first figure with a peer's (`peer`, `ratio`) or with a constant (`value`); `low` says that less is better.
 -- `notes` names the figures after the first. `served` and `load` are about servers that a
--- load client starts; `pair` about two processes that talk. `once` means one run without a warm-up, `memory` is how many bytes each of the n must find free.
+-- load client starts; `pair` about two processes that talk. `once` means one run without a warm-up, `memory` is how
+-- many bytes each of the n must find free.
 
 local LOCAL <const> = { "ceiling", "go", "erlang", "pure", "cqueues", "luv" }
 
