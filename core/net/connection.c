@@ -155,6 +155,7 @@ aco_connection_dirty(aco_connection *c)
 {
     if (c->dirty || c->dead) return;
     c->dirty = true;
+    atomic_store_explicit(&c->net->has_dirty, true, memory_order_relaxed);
     aco_list_append(&c->net->dirty, &c->dirty_link);
     aco_net_kick(c->net);
 }

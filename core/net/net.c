@@ -14,6 +14,10 @@
 
 enum { EVENTS = 64 };
 
+/* A loop that has not polled for so long is busy; one that waits for so long is idle. */
+#define TAKE_OVER (ACO_SECOND / 1000)
+#define PARK (ACO_SECOND / 100)
+
 /* Codes ---------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -151,6 +155,7 @@ posts_take(aco_net *net)
 static void
 dirty_flush(aco_net *net)
 {
+    atomic_store_explicit(&net->has_dirty, false, memory_order_relaxed);
     while (!aco_list_empty(&net->dirty)) {
         aco_connection *c = ACO_CONTAINER_OF(net->dirty.next, aco_connection, dirty_link);
         aco_link_remove(&c->dirty_link);
@@ -184,26 +189,99 @@ turn(aco_net *net)
     dead_free(net);
 }
 
-void
-aco_net_turn(aco_net *net)
+/* The loop that waits -------------------------------------------------------------------------- */
+
+static void
+companion_turn(void *arg)
 {
+    aco_net *net = arg;
+
     pthread_mutex_lock(&net->lock);
     if (net->running) turn(net);
     pthread_mutex_unlock(&net->lock);
 }
 
-void
-aco_net_flush(aco_net *net)
+static void
+companion_flush(void *arg)
 {
+    aco_net *net = arg;
+
+    if (!atomic_load_explicit(&net->has_dirty, memory_order_relaxed)) return;
     pthread_mutex_lock(&net->lock);
     if (net->running) dirty_flush(net);
+    net->since = aco_now();
+    pthread_mutex_unlock(&net->lock);
+}
+
+/* The loop has nothing to do: it leads from now on. A thread that polls just now will see that when
+ * it wakes up. */
+static bool
+companion_idle(void *arg, aco_time *deadline)
+{
+    aco_net *net = arg;
+    bool blocks = false;
+
+    pthread_mutex_lock(&net->lock);
+    if (net->running) {
+        posts_take(net);
+        dirty_flush(net);
+        dead_free(net);
+        blocks = aco_inbox_sleep(net->inbox);
+        net->leads = true;
+        net->since = aco_now();
+        aco_time next = aco_timers_next(&net->timers);
+        if (next < *deadline) *deadline = next;
+    }
+    pthread_mutex_unlock(&net->lock);
+    return blocks;
+}
+
+static void
+companion_busy(void *arg)
+{
+    aco_net *net = arg;
+
+    pthread_mutex_lock(&net->lock);
+    aco_time now = aco_now();
+    if (net->running && aco_timers_next(&net->timers) <= now) turn(net);
+    if (!net->polls) aco_inbox_awake(net->inbox);
+    net->leads = false;
+    net->since = now;
+    if (net->parked) pthread_cond_signal(&net->called);
     pthread_mutex_unlock(&net->lock);
 }
 
 int
-aco_net_fd(aco_net *net)
+aco_net_attach(aco_net *net, aco_loop *loop)
 {
-    return net->set;
+    pthread_mutex_lock(&net->lock);
+    int err = !net->running ? ACO_EPEERDOWN : net->loop != NULL ? ACO_EEXISTS : ACO_OK;
+    if (net->running && net->loop == loop) err = ACO_OK;
+    if (err == ACO_OK && net->loop == NULL) {
+        net->companion = (aco_companion){.fd = net->set,
+                                         .turn = companion_turn,
+                                         .flush = companion_flush,
+                                         .idle = companion_idle,
+                                         .busy = companion_busy,
+                                         .arg = net};
+        err = aco_loop_accompany(loop, &net->companion);
+        if (err == ACO_OK) net->loop = loop;
+        net->since = aco_now();
+    }
+    pthread_mutex_unlock(&net->lock);
+    return err;
+}
+
+void
+aco_net_detach(aco_net *net, aco_loop *loop)
+{
+    pthread_mutex_lock(&net->lock);
+    if (net->loop == loop) {
+        if (aco_loop_accompany(loop, NULL) == ACO_OK) net->loop = NULL;
+        net->leads = false;
+        pthread_cond_signal(&net->called);
+    }
+    pthread_mutex_unlock(&net->lock);
 }
 
 /* The thread ----------------------------------------------------------------------------------- */
@@ -221,7 +299,32 @@ thread_wait(aco_net *net, aco_time deadline)
         ts = (struct timespec){.tv_sec = left / ACO_SECOND, .tv_nsec = left % ACO_SECOND};
     }
     ppoll(&set, 1, deadline == ACO_NEVER ? NULL : &ts, NULL);
-    aco_inbox_awake(net->inbox);
+}
+
+/* How long the thread may rest: while a loop leads, or has stopped doing so only just now. */
+static aco_time
+thread_rest(const aco_net *net)
+{
+    if (net->loop == NULL || net->closing) return 0;
+    aco_time passed = aco_now() - net->since;
+    if (net->leads) return passed < PARK ? TAKE_OVER : ACO_NEVER;
+    return passed < TAKE_OVER ? TAKE_OVER - passed : 0;
+}
+
+static void
+thread_park(aco_net *net, aco_time rest)
+{
+    struct timespec until;
+
+    net->parked = rest == ACO_NEVER;
+    if (net->parked) {
+        pthread_cond_wait(&net->called, &net->lock);
+    } else {
+        aco_time end = aco_now() + rest;
+        until = (struct timespec){.tv_sec = end / ACO_SECOND, .tv_nsec = end % ACO_SECOND};
+        pthread_cond_timedwait(&net->called, &net->lock, &until);
+    }
+    net->parked = false;
 }
 
 static void *
@@ -231,12 +334,20 @@ thread_main(void *arg)
 
     pthread_mutex_lock(&net->lock);
     while (!net->stop) {
+        aco_time rest = thread_rest(net);
+        if (rest > 0) {
+            thread_park(net, rest);
+            continue;
+        }
         turn(net);
         pthread_cond_broadcast(&net->changed);
         aco_time next = aco_timers_next(&net->timers);
+        net->polls = true;
         pthread_mutex_unlock(&net->lock);
         thread_wait(net, next);
         pthread_mutex_lock(&net->lock);
+        net->polls = false;
+        if (!net->leads) aco_inbox_awake(net->inbox);
     }
     pthread_mutex_unlock(&net->lock);
     return NULL;
@@ -260,6 +371,7 @@ static aco_net *
 net_make(aco_process *process)
 {
     aco_net *net = calloc(1, sizeof *net);
+    pthread_condattr_t attr;
 
     if (net == NULL) return NULL;
     net->gate.ops = &aco_net_gate;
@@ -268,6 +380,10 @@ net_make(aco_process *process)
     net->bell.fd = net->beacon.fd = -1;
     pthread_mutex_init(&net->lock, NULL);
     pthread_cond_init(&net->changed, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&net->called, &attr);
+    pthread_condattr_destroy(&attr);
     aco_list_init(&net->connections);
     aco_list_init(&net->dead);
     aco_list_init(&net->dirty);
@@ -503,6 +619,7 @@ aco_net_close(aco_net *net, aco_time deadline)
         return 0;
     }
     net->closing = true;
+    pthread_cond_signal(&net->called);
     aco_endpoint_close(net);
     while (unsent(net) > 0 && turn_await(net, deadline))
         continue;
@@ -548,6 +665,7 @@ aco_net_free(aco_gate *gate)
     aco_map_free(&net->full);
     aco_timers_fini(&net->timers);
     pthread_cond_destroy(&net->changed);
+    pthread_cond_destroy(&net->called);
     pthread_mutex_destroy(&net->lock);
     free(net->dest_path);
     free(net);
