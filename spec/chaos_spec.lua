@@ -37,7 +37,7 @@ end
 
 -- The processes of a host; there is one.
 local function signal(host, name)
-    program.capture(("kill -%s $(ip netns pids %s)"):format(name, host.namespace))
+    program.capture(("kill -%s $(ip netns pids %s) 2>&1"):format(name, host.namespace))
 end
 
 local Source <const> = {}

@@ -129,3 +129,148 @@ describe("two processes in Python", function()
         two:finish()
     end)
 end)
+
+if not require("asyncoro").network then
+    describe("asyncoro and a process in Python", function()
+        it("# SKIP the network is not built", function() end)
+    end)
+    return
+end
+
+local function key_option(mode)
+    if mode == "a secret" then return "--secret-file", folder .. "/secret" end
+    return "--key", folder .. "/.config/asyncoro/key"
+end
+
+for _, mode in pairs(modes) do
+    describe("asyncoro and a process in Python with " .. mode, function()
+        local partner, other, location
+
+        local function start(heartbeat, timeout)
+            local env <const> = { HOME = folder, XDG_CONFIG_HOME = folder .. "/.config" }
+            if mode == "a secret" then env.ASYNCORO_SECRET_FILE = folder .. "/secret" end
+            partner = program.converse({ "spec/net/partner.lua", heartbeat, timeout }, { env = env })
+            location = partner:line()
+            assert.matches("^%S+:%d+$", location)
+            local option <const>, path <const> = key_option(mode)
+            other = python.client("--name", "other", option, path, "--heartbeat", heartbeat or "5", "--timeout",
+                timeout or "15")
+            other:say("connect " .. location, "^connected %x+ partner$")
+        end
+
+        local function finish()
+            other:finish()
+            partner:type "quit"
+            return partner:finish()
+        end
+
+        it("find names, now and later, and echo values of all kinds", function()
+            start()
+            other:say("locate mirror", "^located c1$")
+            other:say("locate nobody", "^failed notfound")
+            for _, value in ipairs {
+                "null", "true", "1", "-1", "1.5", "9007199254740993", [["text"]], [[{"$bytes": "ff00"}]], "[1, [2, [3]]]",
+                [[{"a": {"b": [1.0, 2]}, "c": {"$handle": "c1"}}]],
+            } do
+                assert.equal("reply " .. value, other:say("call c1 " .. value))
+            end
+            other.running:type "locate later 10"
+            partner:type "later"
+            assert.equal("located c2", other.running:line())
+            assert.equal(0, finish())
+        end)
+
+        it("keep the order of many and of large ones, both ways", function()
+            start()
+            other:say("locate keeper", "^located c1$")
+            for _, flood in ipairs { "5000 100", "20 300000" } do
+                other:say("flood c1 " .. flood, "^sent")
+                assert.equal(([[reply {"count": %d, "faults": ""}]]):format(flood:match "%d+"), other:say "call c1 null")
+            end
+            other:say("coro box", "^coro c2$")
+            other:say("locate talker", "^located c3$")
+            other:say([[send c3 {"$handle": "c2"}]], "^sent$")
+            other:say("drain box 1001", "^drained")
+            other:say("end box", "^ended$")
+            other:say("locate teller", "^located c4$")
+            assert.equal([[reply ["finished"]] .. "]", (other:say("call c4 null"):gsub(", null%]$", "]")))
+            assert.equal(0, finish())
+        end)
+
+        it("tell ends: of one that finished, failed, was killed, is not known", function()
+            for _, case in ipairs {
+                { [[deliver c1 "done"]], "^exit finished .*done" }, { [[deliver c1 "fail"]], "^exit failed .*broken" },
+                { "kill c1", "^exit terminated " },
+            } do
+                start()
+                other:say("locate short", "^located c1$")
+                other:say("watch c1", "^watching$")
+                other:say(case[1])
+                other:say("event exit", case[2])
+                other:say("deliver c1 1", "^failed notfound")
+                finish()
+            end
+        end)
+
+        it("acknowledge, queue and answer while a coro computes", function()
+            start("0.2", "0.8")
+            other:say("locate busy", "^located c1$")
+            other:say("deliver c1 2", "^delivered$")
+            for n = 1, 50 do
+                other:say("deliver c1 " .. n, "^delivered$")
+                assert.is_true(tonumber(other:get("ping", "^pong (%S+)$")) < 500)
+            end
+            other:say("event down 1.2", "^failed timeout")
+            assert.equal("reply 50", other:say "call c1 null")
+            finish()
+        end)
+
+        it("pause who sends to a full mailbox", function()
+            start()
+            other:say("locate lazy", "^located c1$")
+            other.running:type "flood c1 80000 10"
+            partner:type "resume"
+            other.running:line()
+            assert.equal("reply 80000", other:say "call c1 null")
+            assert.equal(0, finish())
+        end)
+
+        it("refuse nonsense in words", function()
+            start()
+            for _, raw in ipairs {
+                "000000056300000000000000", "ffffffff0a000000", "0000000c0a00000100000001000000000000000700",
+                "000000030d00000000000000", "00000004050000000000000100", "0000000c11010000000000010000000000000000ff",
+            } do
+                other:say("raw " .. raw, "^written$")
+                if raw:find "^0000000c1101" then break end
+                other:say("event down", "^down partner: bye protocol: ")
+                other:say("connect " .. location, "^connected")
+            end
+            assert.equal(0, finish())
+        end)
+
+        it("miss who falls silent", function()
+            start("0.2", "0.6")
+            other:say("coro box", "^coro c1$")
+            other:say("locate talker", "^located c2$")
+            other:say([[send c2 {"$handle": "c1"}]], "^sent$")
+            other:say("drain box 1001", "^drained")
+            other:say("freeze 3", "^frozen$")
+            other:say("event down", "^down partner: ")
+            other:say("connect " .. location, "^connected")
+            other:say("locate teller", "^located c%d$")
+            other:say("call c3 null", [[^reply %["peerdown"]])
+            finish()
+        end)
+
+        it("refuse who does not know the secret", function()
+            start()
+            local option <const> = key_option(mode)
+            local stranger <const> =
+                python.client(option, folder .. (mode == "a secret" and "/other secret" or "/other key"))
+            stranger:say("connect " .. location, "^failed auth")
+            stranger:finish()
+            assert.equal(0, finish())
+        end)
+    end)
+end

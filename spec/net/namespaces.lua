@@ -93,9 +93,15 @@ function Host:blackhole(on)
     rule(self, "postrouting", on and "oif wire")
 end
 
+local function route(host)
+    at(host, "ip addr replace %s/64 dev wire nodad", host.address6)
+    at(host, "ip route replace default dev wire")
+end
+
 --- Pulls the plug of this host, or puts it back in.
 function Host:plug(is_in)
     at(self, "ip link set wire %s", is_in and "up" or "down")
+    if is_in then route(self) end -- it went with the plug
 end
 
 local Wire <const> = {}
@@ -115,10 +121,9 @@ local function set_up(host)
     at(host, "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0 "
         .. "net.ipv6.conf.wire.accept_dad=0")
     at(host, "ip addr add %s/24 broadcast 10.51.0.255 dev wire", host.address)
-    at(host, "ip addr add %s/64 dev wire nodad", host.address6)
     at(host, "ip link set wire up")
     at(host, "ip link set lo up")
-    at(host, "ip route add default dev wire")
+    route(host)
 end
 
 --- Hosts in one broadcast domain: two, or so many behind a switch.
