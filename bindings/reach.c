@@ -88,6 +88,7 @@ acl_reach_close(acl_engine *e)
     acl_isolates_join(e);
     exports_end(reach);
     if (reach->has_started || is_last(reach)) acl_network_end(e);
+    acl_network_leave(e);
     while (reach->todo != NULL) {
         aco_post *post = reach->todo;
         reach->todo = post->next;
