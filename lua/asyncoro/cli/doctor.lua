@@ -67,7 +67,7 @@ local function check_versions(report)
         report:ok(versions.lua)
     else
         report:warn(versions.lua .. " has known faults, which 5.4.6 mends",
-            "use Lua 5.4.6 or newer where you can (cmake -DASYNCORO_LUA=...)")
+            "use Lua 5.4.6 or newer where you can")
     end
     local major <const> = tonumber(versions.openssl:match("^%d+"))
     if major and major >= 3 then
