@@ -15,6 +15,17 @@ struct event;
 
 #define ACO_GRACE (5 * ACO_SECOND)
 
+/** Whose descriptors a loop polls along with its own: the network of the process. */
+typedef struct aco_companion {
+    int fd; /* readable when there is something for a turn */
+    void (*turn)(void *arg);
+    void (*flush)(void *arg); /* before a look without blocking: what was queued goes */
+    /** Before it blocks: lowers the deadline if need be. False: do not block now. */
+    bool (*idle)(void *arg, aco_time *deadline);
+    void (*busy)(void *arg); /* it has blocked, and goes on */
+    void *arg;
+} aco_companion;
+
 struct aco_loop {
     aco_task *head, *tail; /* run queue */
     size_t ready;          /* tasks in the run queue */
@@ -25,6 +36,8 @@ struct aco_loop {
     struct event *wake_event, *timer_event;
     int clock;                /* timerfd of a base of our own; -1 */
     aco_time rings;           /* when it does; ACO_NEVER: it does not */
+    aco_companion *companion; /* NULL: none */
+    struct event *companion_event;
     aco_link watching;        /* interests in descriptors (aco_watch) */
     size_t jobs;              /* submitted to the pool, not done */
     void (*drain)(void *arg); /* of a loop that its host's base drives */
@@ -57,6 +70,22 @@ aco_loop_pop(aco_loop *loop)
     return task;
 }
 
+/** A message has come for a task that is parked with the flag ACO_TASK_RECEIVE alone, and so is in
+ * no queue: aco_task_wake with ACO_OK, the short way. */
+static inline void
+aco_task_received(aco_loop *loop, aco_task *task)
+{
+    assert(task->state == ACO_PARKED && task->flags == ACO_TASK_RECEIVE);
+    assert(task->clause.link.next == NULL);
+    aco_timer_stop(&loop->timers, &task->timer);
+    loop->parked--;
+    task->flags = 0;
+    task->wake_err = 0;
+    task->wake_index = 0;
+    task->state = ACO_READY;
+    aco_loop_push(loop, task);
+}
+
 /** Let due timers and ready descriptors wake their tasks; wait for that until `deadline` when no
  * task is ready (ACO_NEVER: without end; a deadline in the past: just look). */
 void aco_loop_poll(aco_loop *loop, aco_time deadline);
@@ -78,6 +107,10 @@ void aco_loop_rearm(aco_loop *loop, aco_time deadline);
 /** From now on the base drives the loop no more, and none of its events keeps the base from ending.
  */
 void aco_loop_detach(aco_loop *loop);
+
+/** From now on poll `companion` too, which must stay; NULL: no more. ACO_EUNSUPPORTED: on a host's
+ * base. ACO_ENOMEM. */
+ACO_MUSTUSE int aco_loop_accompany(aco_loop *loop, aco_companion *companion);
 
 /** True when something outside could still wake a task: a timer, a descriptor. */
 bool aco_loop_awaits(const aco_loop *loop);

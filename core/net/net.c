@@ -2,6 +2,7 @@
 #include "core/net/state.h"
 
 #include "core/base/clock.h"
+#include "core/net/receiver.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -13,6 +14,10 @@
 #include <unistd.h>
 
 enum { EVENTS = 64 };
+
+/* A loop that has not polled for so long is busy; one that waits for so long is idle. */
+#define TAKE_OVER (ACO_SECOND / 1000)
+#define PARK (ACO_SECOND / 100)
 
 /* Codes ---------------------------------------------------------------------------------------- */
 
@@ -151,6 +156,7 @@ posts_take(aco_net *net)
 static void
 dirty_flush(aco_net *net)
 {
+    atomic_store_explicit(&net->has_dirty, false, memory_order_relaxed);
     while (!aco_list_empty(&net->dirty)) {
         aco_connection *c = ACO_CONTAINER_OF(net->dirty.next, aco_connection, dirty_link);
         aco_link_remove(&c->dirty_link);
@@ -184,26 +190,99 @@ turn(aco_net *net)
     dead_free(net);
 }
 
-void
-aco_net_turn(aco_net *net)
+/* The loop that waits -------------------------------------------------------------------------- */
+
+static void
+companion_turn(void *arg)
 {
+    aco_net *net = arg;
+
     pthread_mutex_lock(&net->lock);
     if (net->running) turn(net);
     pthread_mutex_unlock(&net->lock);
 }
 
-void
-aco_net_flush(aco_net *net)
+static void
+companion_flush(void *arg)
 {
+    aco_net *net = arg;
+
+    if (!atomic_load_explicit(&net->has_dirty, memory_order_relaxed)) return;
     pthread_mutex_lock(&net->lock);
     if (net->running) dirty_flush(net);
+    net->since = aco_now();
+    pthread_mutex_unlock(&net->lock);
+}
+
+/* The loop has nothing to do: it leads from now on. A thread that polls just now will see that when
+ * it wakes up. */
+static bool
+companion_idle(void *arg, aco_time *deadline)
+{
+    aco_net *net = arg;
+    bool blocks = false;
+
+    pthread_mutex_lock(&net->lock);
+    if (net->running) {
+        posts_take(net);
+        dirty_flush(net);
+        dead_free(net);
+        blocks = aco_inbox_sleep(net->inbox);
+        net->leads = true;
+        net->since = aco_now();
+        aco_time next = aco_timers_next(&net->timers);
+        if (next < *deadline) *deadline = next;
+    }
+    pthread_mutex_unlock(&net->lock);
+    return blocks;
+}
+
+static void
+companion_busy(void *arg)
+{
+    aco_net *net = arg;
+
+    pthread_mutex_lock(&net->lock);
+    aco_time now = aco_now();
+    if (net->running && aco_timers_next(&net->timers) <= now) turn(net);
+    if (!net->polls) aco_inbox_awake(net->inbox);
+    net->leads = false;
+    net->since = now;
+    if (net->parked) pthread_cond_signal(&net->called);
     pthread_mutex_unlock(&net->lock);
 }
 
 int
-aco_net_fd(aco_net *net)
+aco_net_attach(aco_net *net, aco_loop *loop)
 {
-    return net->set;
+    pthread_mutex_lock(&net->lock);
+    int err = !net->running ? ACO_EPEERDOWN : net->loop != NULL ? ACO_EEXISTS : ACO_OK;
+    if (net->running && net->loop == loop) err = ACO_OK;
+    if (err == ACO_OK && net->loop == NULL) {
+        net->companion = (aco_companion){.fd = net->set,
+                                         .turn = companion_turn,
+                                         .flush = companion_flush,
+                                         .idle = companion_idle,
+                                         .busy = companion_busy,
+                                         .arg = net};
+        err = aco_loop_accompany(loop, &net->companion);
+        if (err == ACO_OK) net->loop = loop;
+        net->since = aco_now();
+    }
+    pthread_mutex_unlock(&net->lock);
+    return err;
+}
+
+void
+aco_net_detach(aco_net *net, aco_loop *loop)
+{
+    pthread_mutex_lock(&net->lock);
+    if (net->loop == loop) {
+        if (aco_loop_accompany(loop, NULL) == ACO_OK) net->loop = NULL;
+        net->leads = false;
+        pthread_cond_signal(&net->called);
+    }
+    pthread_mutex_unlock(&net->lock);
 }
 
 /* The thread ----------------------------------------------------------------------------------- */
@@ -221,7 +300,32 @@ thread_wait(aco_net *net, aco_time deadline)
         ts = (struct timespec){.tv_sec = left / ACO_SECOND, .tv_nsec = left % ACO_SECOND};
     }
     ppoll(&set, 1, deadline == ACO_NEVER ? NULL : &ts, NULL);
-    aco_inbox_awake(net->inbox);
+}
+
+/* How long the thread may rest: while a loop leads, or has stopped doing so only just now. */
+static aco_time
+thread_rest(const aco_net *net)
+{
+    if (net->loop == NULL || net->closing) return 0;
+    aco_time passed = aco_now() - net->since;
+    if (net->leads) return passed < PARK ? TAKE_OVER : ACO_NEVER;
+    return passed < TAKE_OVER ? TAKE_OVER - passed : 0;
+}
+
+static void
+thread_park(aco_net *net, aco_time rest)
+{
+    struct timespec until;
+
+    net->parked = rest == ACO_NEVER;
+    if (net->parked) {
+        pthread_cond_wait(&net->called, &net->lock);
+    } else {
+        aco_time end = aco_now() + rest;
+        until = (struct timespec){.tv_sec = end / ACO_SECOND, .tv_nsec = end % ACO_SECOND};
+        pthread_cond_timedwait(&net->called, &net->lock, &until);
+    }
+    net->parked = false;
 }
 
 static void *
@@ -231,12 +335,20 @@ thread_main(void *arg)
 
     pthread_mutex_lock(&net->lock);
     while (!net->stop) {
+        aco_time rest = thread_rest(net);
+        if (rest > 0) {
+            thread_park(net, rest);
+            continue;
+        }
         turn(net);
         pthread_cond_broadcast(&net->changed);
         aco_time next = aco_timers_next(&net->timers);
+        net->polls = true;
         pthread_mutex_unlock(&net->lock);
         thread_wait(net, next);
         pthread_mutex_lock(&net->lock);
+        net->polls = false;
+        if (!net->leads) aco_inbox_awake(net->inbox);
     }
     pthread_mutex_unlock(&net->lock);
     return NULL;
@@ -260,6 +372,7 @@ static aco_net *
 net_make(aco_process *process)
 {
     aco_net *net = calloc(1, sizeof *net);
+    pthread_condattr_t attr;
 
     if (net == NULL) return NULL;
     net->gate.ops = &aco_net_gate;
@@ -268,6 +381,10 @@ net_make(aco_process *process)
     net->bell.fd = net->beacon.fd = -1;
     pthread_mutex_init(&net->lock, NULL);
     pthread_cond_init(&net->changed, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&net->called, &attr);
+    pthread_condattr_destroy(&attr);
     aco_list_init(&net->connections);
     aco_list_init(&net->dead);
     aco_list_init(&net->dirty);
@@ -316,12 +433,9 @@ net_options(aco_net *net, const struct aco_net_options *options)
     net->heartbeat = options->heartbeat > 0 ? options->heartbeat : ACO_NET_HEARTBEAT;
     net->timeout = options->peer_timeout > 0 ? options->peer_timeout : 3 * net->heartbeat;
     net->queue_limit = options->queue_limit > 0 ? options->queue_limit : ACO_NET_QUEUE_LIMIT;
-    net->max_file_size = options->max_file_size;
     net->code = options->code;
     net->ignores = false;
     net->secret = aco_secret_ref(options->secret);
-    free(net->dest_path);
-    net->dest_path = options->dest_path != NULL ? strdup(options->dest_path) : NULL;
     const char *name = options->name != NULL ? options->name : net->location;
     snprintf(net->name, sizeof net->name, "%.*s", ACO_NAME_MAX, name);
 }
@@ -377,6 +491,17 @@ net_peers(aco_net *net, const struct aco_net_options *options, char **why)
     return ACO_OK;
 }
 
+static int
+net_files(aco_net *net, const struct aco_net_options *options, char **why)
+{
+    const struct aco_receiver_options files = {.dest_path = options->dest_path,
+                                               .max_file_size = options->max_file_size,
+                                               .secret = net->secret};
+
+    free(*why);
+    return aco_receiver_new(&files, &net->receiver, why);
+}
+
 /* Give back what a start, or a part of one, has taken. */
 static void
 net_free_parts(aco_net *net)
@@ -387,6 +512,8 @@ net_free_parts(aco_net *net)
     net->beacon.events = 0;
     aco_endpoint_close(net);
     aco_places_free(net);
+    aco_receiver_close(net->receiver);
+    net->receiver = NULL;
     if (net->seat != NULL) aco_seat_leave(net->seat);
     net->seat = NULL;
     if (net->inbox != NULL) {
@@ -414,7 +541,8 @@ net_open(aco_net *net, const struct aco_net_options *options, char **why)
     if (err != ACO_OK) return err;
     aco_secret_unref(net->secret);
     net_options(net, options);
-    err = net_discovery(net, options, why);
+    err = net_files(net, options, why);
+    if (err == ACO_OK) err = net_discovery(net, options, why);
     if (err == ACO_OK) err = net_peers(net, options, why);
     if (err == ACO_OK) err = aco_process_set_route(net->process, net->location);
     net->stop = net->closing = false;
@@ -450,6 +578,58 @@ aco_net_running(aco_net *net)
     bool running = net->running;
     pthread_mutex_unlock(&net->lock);
     return running;
+}
+
+bool
+aco_net_dest_path(aco_net *net, char *path, size_t size)
+{
+    pthread_mutex_lock(&net->lock);
+    const char *known = net->receiver != NULL ? aco_receiver_path(net->receiver) : NULL;
+    bool fits = known != NULL && strlen(known) < size;
+    if (fits) memcpy(path, known, strlen(known) + 1);
+    pthread_mutex_unlock(&net->lock);
+    return fits;
+}
+
+void
+aco_net_stats(aco_net *net, struct aco_net_stats *stats)
+{
+    pthread_mutex_lock(&net->lock);
+    *stats = net->stats;
+    stats->peers = 0;
+    for (aco_link *l = net->peers.next; l != &net->peers; l = l->next)
+        stats->peers += ACO_CONTAINER_OF(l, aco_peer, link)->up;
+    pthread_mutex_unlock(&net->lock);
+}
+
+aco_secret *
+aco_net_secret(aco_net *net)
+{
+    pthread_mutex_lock(&net->lock);
+    aco_secret *secret = net->secret != NULL ? aco_secret_ref(net->secret) : NULL;
+    pthread_mutex_unlock(&net->lock);
+    return secret;
+}
+
+void
+aco_net_discover(aco_net *net)
+{
+    pthread_mutex_lock(&net->lock);
+    if (net->discovery != NULL) {
+        aco_discovery_ask(net->discovery);
+        aco_net_alarm(net, &net->beacon_alarm, aco_discovery_next(net->discovery));
+        aco_net_kick(net);
+    }
+    pthread_mutex_unlock(&net->lock);
+}
+
+void
+aco_net_ignore_peers(aco_net *net, bool ignore)
+{
+    pthread_mutex_lock(&net->lock);
+    net->ignores = ignore;
+    if (net->discovery != NULL) aco_discovery_mute(net->discovery, ignore);
+    pthread_mutex_unlock(&net->lock);
 }
 
 /* End ------------------------------------------------------------------------------------------ */
@@ -503,6 +683,7 @@ aco_net_close(aco_net *net, aco_time deadline)
         return 0;
     }
     net->closing = true;
+    pthread_cond_signal(&net->called);
     aco_endpoint_close(net);
     while (unsent(net) > 0 && turn_await(net, deadline))
         continue;
@@ -548,7 +729,7 @@ aco_net_free(aco_gate *gate)
     aco_map_free(&net->full);
     aco_timers_fini(&net->timers);
     pthread_cond_destroy(&net->changed);
+    pthread_cond_destroy(&net->called);
     pthread_mutex_destroy(&net->lock);
-    free(net->dest_path);
     free(net);
 }

@@ -3,8 +3,6 @@
  * they watch, names. Nothing here waits for a script. */
 #include "core/net/state.h"
 
-#include "core/engine/channel.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -549,17 +547,6 @@ serve_ping(aco_peer *peer, struct body *body)
     return ACO_OK;
 }
 
-static int
-serve_channel(aco_peer *peer, int type, struct body *body)
-{
-    aco_msg *msg = value_of(body);
-
-    if (msg == NULL) return ACO_ENOMEM;
-    int err = aco_channel_frame(peer->net->process, peer->id, peer->location, type, msg);
-    aco_msg_unref(msg);
-    return err;
-}
-
 int
 aco_serve(aco_peer *peer, const aco_frame *frame, const char **why)
 {
@@ -600,8 +587,6 @@ aco_serve(aco_peer *peer, const aco_frame *frame, const char **why)
     default:
         break;
     }
-    if (frame->type >= ACO_F_CHANNEL && frame->type < ACO_F_CHANNEL_END)
-        return serve_channel(peer, frame->type, &body);
     *why = "a frame of an unknown type";
     return ACO_EPROTOCOL;
 }

@@ -253,9 +253,15 @@ struct aco_net {
     aco_gate gate;
     aco_process *process; /* the process owns the network */
     pthread_mutex_t lock;
-    pthread_cond_t changed;
+    pthread_cond_t changed; /* a turn is over */
+    pthread_cond_t called;  /* the thread is wanted */
     pthread_t thread;
-    bool running, closing, stop, started;
+    aco_companion companion;
+    aco_loop *loop;            /* that runs the network while it waits; NULL: none */
+    bool leads, polls, parked; /* the loop does so now, the thread; it rests until it is called */
+    aco_time since;            /* when `leads` changed */
+    atomic_bool has_dirty;
+    bool running, closing, stop;
     int set; /* epoll */
     aco_seat *seat;
     aco_inbox *inbox;
@@ -279,8 +285,7 @@ struct aco_net {
     char location[ACO_ROUTE_MAX + 1], name[ACO_NAME_MAX + 1], bound[ACO_ADDRESS_TEXT];
     aco_time heartbeat, timeout;
     size_t queue_limit;
-    char *dest_path;
-    uint64_t max_file_size;
+    struct aco_receiver *receiver; /* of files */
     bool code, ignores, has_v6;
     aco_time limit_since; /* of the second in which `limit_count` connections were refused */
     unsigned limit_count;

@@ -12,8 +12,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-/* A process with one engine that only has an inbox, and a coro that only has a mailbox. */
+/* Of both processes; NULL: they have the key file. */
+static char key_path[64];
+static const char *secret_text; /* NULL: none */
+
+/* A process with one engine that only has an inbox, and a coro that only has a
+ * mailbox. */
 struct side {
     aco_process *process;
     aco_inbox *inbox;
@@ -28,7 +34,9 @@ static void
 side_open(struct side *s, const char *name, uint16_t port)
 {
     struct aco_net_options options = {.port = port, .heartbeat = ACO_SECOND / 5, .name = name};
-    struct aco_secret_options secret = {.key_path = "net_test.key"};
+    struct aco_secret_options secret = {.key_path = key_path,
+                                        .secret = secret_text,
+                                        .secret_size = secret_text ? strlen(secret_text) : 0};
     char *why = NULL;
 
     *s = (struct side){.process = aco_process_new()};
@@ -87,6 +95,25 @@ inbox_wait(struct side *s)
     aco_inbox_drain(s->inbox);
 }
 
+/* What has been posted, without notices of mail. */
+static aco_post *
+posts_take(struct side *s)
+{
+    aco_post *kept = NULL, **end = &kept;
+
+    for (aco_post *post = aco_inbox_take(s->inbox), *next; post != NULL; post = next) {
+        next = post->next;
+        if (post->kind == ACO_POST_MAIL) {
+            aco_mailbox_unref(aco_mailbox_noticed(post));
+            continue;
+        }
+        *end = post;
+        end = &post->next;
+        *end = NULL;
+    }
+    return kept;
+}
+
 /* The next post of a kind, within five seconds. */
 static aco_post *
 post_await(struct side *s, enum aco_post_kind kind)
@@ -97,7 +124,7 @@ post_await(struct side *s, enum aco_post_kind kind)
         aco_post **at = &s->posts;
         while (*at != NULL)
             at = &(*at)->next;
-        *at = aco_inbox_take(s->inbox);
+        *at = posts_take(s);
         for (at = &s->posts; *at != NULL; at = &(*at)->next) {
             aco_post *post = *at;
             if (post->kind != (uint32_t)kind) continue;
@@ -117,7 +144,10 @@ mail_await(struct side *s)
 
     while (aco_now() < end) {
         if (aco_mailbox_pop(NULL, s->mailbox, &entry)) return entry.u.parcel;
-        aco_mailbox_notified(s->mailbox);
+        aco_post **at = &s->posts;
+        while (*at != NULL)
+            at = &(*at)->next;
+        *at = posts_take(s);
         inbox_wait(s);
     }
     return NULL;
@@ -240,7 +270,8 @@ test_large(void)
     side_close(&b);
 }
 
-/* A mailbox that is full makes senders wait; nothing is lost, and order is kept. */
+/* A mailbox that is full makes senders wait; nothing is lost, and order is
+ * kept. */
 static void
 test_pause(void)
 {
@@ -361,7 +392,8 @@ test_names(void)
     side_close(&a);
 }
 
-/* Both dial the other at the same time: one connection is left, and nothing is lost. */
+/* Both dial the other at the same time: one connection is left, and nothing is
+ * lost. */
 static void
 test_both(void)
 {
@@ -404,8 +436,45 @@ test_unreachable(void)
     side_close(&a);
 }
 
-int
-main(void)
+/* Another secret is refused at once, on both sides in words. */
+static void
+test_wrong_secret(void)
+{
+    struct side a, b;
+    struct aco_net_stats stats;
+
+    secret_text = "one secret of more than twenty bytes";
+    side_open(&a, "a", 0);
+    secret_text = "another secret of more than twenty bytes";
+    side_open(&b, "b", 0);
+    secret_text = NULL;
+    aco_return here = {.inbox = a.inbox, .task = 1, .token = 2};
+    CHECK(aco_net_peer(a.net, aco_process_route(b.process), false, &here) == ACO_OK);
+    aco_post *post = post_await(&a, ACO_POST_REPLY);
+    CHECK(post != NULL && post->err == ACO_EAUTH && post->msg != NULL);
+    CHECK(memmem(aco_msg_data(post->msg), aco_msg_size(post->msg), "the secrets differ", 18));
+    aco_post_free(post);
+    aco_net_stats(b.net, &stats);
+    CHECK(stats.refused == 1 && strstr(stats.refusal, "the secrets differ") != NULL);
+    side_close(&a);
+    side_close(&b);
+
+    side_open(&a, "a", 0);
+    secret_text = "one secret of more than twenty bytes";
+    side_open(&b, "b", 0);
+    secret_text = NULL;
+    here.inbox = a.inbox;
+    CHECK(aco_net_peer(a.net, aco_process_route(b.process), false, &here) == ACO_OK);
+    post = post_await(&a, ACO_POST_REPLY);
+    CHECK(post != NULL && post->err == ACO_EAUTH && post->msg != NULL);
+    CHECK(memmem(aco_msg_data(post->msg), aco_msg_size(post->msg), "wants a secret", 14));
+    aco_post_free(post);
+    side_close(&a);
+    side_close(&b);
+}
+
+static void
+test_all(void)
 {
     test_messages();
     test_large();
@@ -415,5 +484,21 @@ main(void)
     test_names();
     test_both();
     test_unreachable();
+}
+
+int
+main(void)
+{
+    char folder[] = "/tmp/asyncoro-net-XXXXXX";
+
+    CHECK(mkdtemp(folder) != NULL);
+    snprintf(key_path, sizeof key_path, "%s/key", folder);
+    test_all();
+    secret_text = "a secret of more than twenty bytes";
+    test_all();
+    secret_text = NULL;
+    test_wrong_secret();
+    unlink(key_path);
+    rmdir(folder);
     return 0;
 }
