@@ -2,6 +2,7 @@
 #include "core/net/state.h"
 
 #include "core/base/clock.h"
+#include "core/net/interface.h"
 #include "core/net/receiver.h"
 
 #include <errno.h>
@@ -478,6 +479,17 @@ is_bound(const struct aco_net_options *options)
            strcmp(options->host, "::") != 0;
 }
 
+/* Without a secret, and where only loopback listens, no other machine is to hear of it. */
+static bool
+is_local(const aco_net *net, const struct aco_net_options *options)
+{
+    aco_address at;
+
+    return aco_secret_mode(net->secret) == ACO_MODE_KEY ||
+           (is_bound(options) && aco_address_parse(&at, options->host, 0) == ACO_OK &&
+            aco_address_is_loopback(&at));
+}
+
 static int
 net_discovery(aco_net *net, const struct aco_net_options *options, char **why)
 {
@@ -489,7 +501,7 @@ net_discovery(aco_net *net, const struct aco_net_options *options, char **why)
                                       .port = options->discovery_port,
                                       .location = net->location,
                                       .name = net->name,
-                                      .loopback = aco_secret_mode(net->secret) == ACO_MODE_KEY};
+                                      .loopback = is_local(net, options)};
 
     if (!d.broadcast && !d.multicast) return ACO_OK;
     memcpy(d.process, aco_process_id(net->process), sizeof d.process);
@@ -658,6 +670,22 @@ aco_net_discover(aco_net *net)
 }
 
 void
+aco_net_discovery_text(aco_net *net, char *text, size_t size)
+{
+    *text = '\0';
+    pthread_mutex_lock(&net->lock);
+    if (net->discovery != NULL) {
+        const uint64_t refused = aco_discovery_refused(net->discovery);
+        aco_discovery_describe(net->discovery, text, size);
+        const size_t at = strlen(text);
+        if (refused > 0 && at < size)
+            snprintf(text + at, size - at, "; datagrams refused: %llu, last that of %s",
+                     (unsigned long long)refused, aco_discovery_refusal(net->discovery));
+    }
+    pthread_mutex_unlock(&net->lock);
+}
+
+void
 aco_net_ignore_peers(aco_net *net, bool ignore)
 {
     pthread_mutex_lock(&net->lock);
@@ -719,6 +747,7 @@ aco_net_close(aco_net *net, aco_time deadline)
     net->closing = true;
     pthread_cond_signal(&net->called);
     aco_endpoint_close(net);
+    posts_take(net); /* the ends of coros, which others have to hear of */
     while (unsent(net) > 0 && turn_await(net, deadline))
         continue;
     size_t lost = unsent(net);
