@@ -24,7 +24,7 @@ int acl_decode(lua_State *L, const void *data, size_t size);
 /* For encode.c and decode.c. */
 
 /* Extension types. */
-enum acl_ext { ACL_EXT_CORO = 1, ACL_EXT_REF = 5, ACL_EXT_INSTANCE = 6, ACL_EXT_CODE = 7 };
+enum acl_ext { ACL_EXT_CORO = 1, ACL_EXT_CHANNEL = 2, ACL_EXT_REF = 5, ACL_EXT_INSTANCE = 6, ACL_EXT_CODE = 7 };
 
 /* Values nest so deep at most; one message has so many bytes, and numbered values (tables,
  * instances, code), at most. */

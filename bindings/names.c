@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* names.c -- names of coros, which every engine of the process can look up. */
+#include "bindings/channel.h"
 #include "bindings/coro.h"
 #include "bindings/engine.h"
 #include "bindings/reach.h"
@@ -95,8 +96,12 @@ name_push(lua_State *L, acl_engine *e)
     if (x == NULL) return false;
     aco_identity identity;
     aco_export_identity(x, &identity);
+    bool is_channel = x->kind == ACO_KIND_CHANNEL;
     aco_export_unref(x);
-    acl_remote_push(L, e, &identity, "", "");
+    if (is_channel)
+        acl_channel_push(L, e, &identity, "", "");
+    else
+        acl_remote_push(L, e, &identity, "", "");
     return true;
 }
 

@@ -3,6 +3,8 @@
 #include "bindings/reach.h"
 #include "bindings/engine.h"
 
+#include "core/engine/channel.h"
+
 #include <stdlib.h>
 
 /* In the registry: the process of the engine that is about to be opened in this state. */
@@ -77,6 +79,7 @@ acl_reach_close(acl_engine *e)
     if (reach == NULL) return;
     acl_isolates_join(e);
     exports_end(reach);
+    if (reach->seat != NULL) aco_channels_leave(reach->process, reach->number);
     while (reach->todo != NULL) {
         aco_post *post = reach->todo;
         reach->todo = post->next;

@@ -6,6 +6,7 @@
  * to it is a request to its engine (drain.c). A handle of a coro of this engine that has been
  * collected is such a handle too, and one of a coro of which nothing is known. */
 #include "bindings/remote.h"
+#include "bindings/channel.h"
 #include "bindings/codec.h"
 #include "bindings/coro.h"
 #include "bindings/reach.h"
@@ -208,6 +209,10 @@ acl_handle_encode(lua_State *L, int idx, int *type, uint8_t payload[ACO_HANDLE_M
     *type = ACL_EXT_CORO;
     if (r != NULL && r->x == NULL) return aco_handle_write(r->key, "", "?", payload);
     if (r != NULL) return export_write(e, r->x, payload);
+    if (acl_channel_test(L, idx) != NULL) {
+        *type = ACL_EXT_CHANNEL;
+        return acl_channel_encode(L, idx, payload);
+    }
     if (acl_coro_test(L, idx) == NULL) return 0;
     return export_write(e, acl_export(L, e, idx), payload);
 }
@@ -218,7 +223,7 @@ acl_handle_decode(lua_State *L, int type, const void *data, size_t size)
     char route[ACO_ROUTE_MAX + 1], name[ACO_NAME_MAX + 1];
     aco_identity identity;
 
-    if (type != ACL_EXT_CORO) {
+    if (type != ACL_EXT_CORO && type != ACL_EXT_CHANNEL) {
         lua_pushfstring(L, "malformed message: a handle of an unknown kind (%d)", type);
         return false;
     }
@@ -231,7 +236,10 @@ acl_handle_decode(lua_State *L, int type, const void *data, size_t size)
         lua_pushliteral(L, "the engine of this Lua state has been closed");
         return false;
     }
-    acl_remote_push(L, e, &identity, route, name);
+    if (type == ACL_EXT_CHANNEL)
+        acl_channel_push(L, e, &identity, route, name);
+    else
+        acl_remote_push(L, e, &identity, route, name);
     return true;
 }
 
@@ -638,4 +646,5 @@ acl_open_remote(lua_State *L, acl_engine *e)
     acl_setmethods(L, e, common_methods);
     acl_setfuncs(L, e, remote_funcs);
     acl_open_names(L, e);
+    acl_open_channel(L, e);
 }

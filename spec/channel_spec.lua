@@ -202,27 +202,6 @@ describe("channel", function()
         end)
     end)
 
-    it("is not disturbed by what is no request", function()
-        run(function()
-            local log = require "asyncoro.log"
-            local original, count = log.error, 0
-            log.error = function() count = count + 1 end
-            local channel <close> = asyncoro.channel "sturdy"
-            channel:register()
-            local servant = asyncoro.locate "channel sturdy"
-            for _, nonsense in ipairs { "x", {}, { what = "close", n = 0 }, { what = "deliver", n = 1e9 },
-                { what = "subscribe", n = 1, 5 } } do
-                servant:send(nonsense)
-            end
-            asyncoro.sleep(0.001)
-            log.error = original
-            assert.equal(5, count)
-            assert.is_true(servant:is_alive())
-            channel:subscribe()
-            assert.equal(1, channel:deliver "still here")
-        end)
-    end)
-
     it("works from another engine", function()
         run(function()
             local channel <close> = asyncoro.channel("shared", {

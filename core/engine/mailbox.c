@@ -25,6 +25,7 @@ struct aco_mailbox {
     size_t limit, bytes;
     aco_inbox *inbox; /* owned reference; NULL again at the end of the task */
     waiter *waiters;  /* senders of other engines that wait for room, newest first */
+    aco_room *rooms;  /* others who are to be told */
 };
 
 aco_mailbox *
@@ -295,10 +296,34 @@ aco_mailbox_awaited(aco_mailbox *mb)
     return !aco_list_empty(&mb->space);
 }
 
+static void
+rooms_tell(aco_room *list)
+{
+    while (list != NULL) {
+        aco_room *room = list;
+        list = room->next;
+        room->tell(room);
+    }
+}
+
+bool
+aco_mailbox_await(aco_mailbox *mb, aco_room *room)
+{
+    pthread_mutex_lock(&mb->lock);
+    bool waits = !mb->closed && !mailbox_is_roomy(mb);
+    if (waits) {
+        room->next = mb->rooms;
+        mb->rooms = room;
+    }
+    pthread_mutex_unlock(&mb->lock);
+    return waits;
+}
+
 bool
 aco_mailbox_pop(aco_loop *loop, aco_mailbox *mb, aco_entry *entry)
 {
     waiter *woken = NULL;
+    aco_room *rooms = NULL;
 
     if (!mb->shared && mb->count == 0 && aco_list_empty(&mb->space)) return false;
     mailbox_lock(mb);
@@ -309,10 +334,15 @@ aco_mailbox_pop(aco_loop *loop, aco_mailbox *mb, aco_entry *entry)
         mb->count--;
         mb->bytes -= entry->size;
         if (mb->waiters != NULL && mailbox_is_roomy(mb)) woken = mailbox_take_waiters(mb);
+        if (mb->rooms != NULL && mailbox_is_roomy(mb)) {
+            rooms = mb->rooms;
+            mb->rooms = NULL;
+        }
     }
     mailbox_unlock(mb);
     if (!aco_list_empty(&mb->space)) mailbox_admit(loop, mb);
     waiters_tell(woken);
+    rooms_tell(rooms);
     return found;
 }
 
@@ -322,6 +352,8 @@ aco_mailbox_close(aco_loop *loop, aco_mailbox *mb)
     mailbox_lock(mb);
     mb->closed = true;
     waiter *woken = mailbox_take_waiters(mb);
+    aco_room *rooms = mb->rooms;
+    mb->rooms = NULL;
     aco_inbox *inbox = mb->inbox; /* who keeps a handle of the ended task keeps no descriptor */
     mb->inbox = NULL;
     mailbox_unlock(mb);
@@ -329,6 +361,7 @@ aco_mailbox_close(aco_loop *loop, aco_mailbox *mb)
     mb->task = NULL;
     aco_waitq_wake_all(loop, &mb->space, ACO_ENOTFOUND);
     waiters_tell(woken);
+    rooms_tell(rooms);
 }
 
 void
@@ -367,6 +400,12 @@ aco_waitq *
 aco_mailbox_space(aco_mailbox *mb)
 {
     return &mb->space;
+}
+
+aco_task *
+aco_mailbox_task(const aco_mailbox *mb)
+{
+    return mb->task;
 }
 
 aco_task *

@@ -63,6 +63,17 @@ ACO_MUSTUSE int aco_mailbox_post(aco_mailbox *mb, aco_parcel *parcel, const aco_
 /** Any thread, of a shared mailbox: append beyond every limit (exit messages). */
 ACO_MUSTUSE int aco_mailbox_post_forced(aco_mailbox *mb, aco_parcel *parcel);
 
+/** Somebody who wants to know, once, that there is room: `tell` is called by the thread that has made
+ * it, or has closed the mailbox, with no lock held. */
+typedef struct aco_room {
+    struct aco_room *next;
+    void (*tell)(struct aco_room *room);
+} aco_room;
+
+/** Any thread, of a shared mailbox: false when half of it is free, or it is closed; then `room` is
+ * not told. */
+bool aco_mailbox_await(aco_mailbox *mb, aco_room *room);
+
 /** Any thread: `waiter` waits for room no more. */
 void aco_mailbox_forget(aco_mailbox *mb, const aco_return *waiter);
 
@@ -90,6 +101,9 @@ void aco_mailbox_redeemed(aco_loop *loop, aco_mailbox *mb);
 /** Owner's thread: local senders wait for room. Those that have been woken do not count: their
  * places are kept, so others may take what is left without a wait. */
 bool aco_mailbox_awaited(aco_mailbox *mb);
+
+/** Owner's thread: the task whose mailbox it is, NULL after its end. */
+aco_task *aco_mailbox_task(const aco_mailbox *mb);
 
 /** Owner's thread, on ACO_POST_MAIL: the task to wake if it waits for a message; NULL after its
  * end. */
