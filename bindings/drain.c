@@ -216,15 +216,16 @@ request_serve(lua_State *L, acl_engine *e, aco_post *post)
 /* Posts ---------------------------------------------------------------------------------------- */
 
 static void
-drain_mail(acl_engine *e, aco_mailbox *mailbox)
+drain_mail(acl_engine *e, aco_post *notice)
 {
-    aco_task *task = aco_mailbox_notified(mailbox);
+    aco_mailbox *mailbox = aco_mailbox_noticed(notice);
+    aco_task *task = aco_mailbox_task(mailbox);
+    acl_coro *c = (acl_coro *)task;
 
     /* Without a look a message that was taken before its notice came would end the next wait. */
-    if (task == NULL || !(task->flags & ACO_TASK_RECEIVE) || aco_mailbox_count(mailbox) == 0)
-        return;
-    acl_coro *c = (acl_coro *)task;
-    aco_task_wake(&e->loop, task, ACO_OK, c->receive_index);
+    if (task != NULL && (task->flags & ACO_TASK_RECEIVE) && aco_mailbox_count(mailbox) > 0)
+        aco_task_wake(&e->loop, task, ACO_OK, c->receive_index);
+    aco_mailbox_unref(mailbox);
 }
 
 static int
@@ -320,9 +321,6 @@ drain_post(lua_State *L, acl_engine *e, aco_post *post)
     acl_coro *c;
 
     switch (post->kind) {
-    case ACO_POST_MAIL:
-        drain_mail(e, post->object);
-        break;
     case ACO_POST_SPACE:
         c = acl_return_find(e, post->task, post->token);
         if (c != NULL) aco_task_wake(&e->loop, &c->task, ACO_OK, 0);
@@ -388,6 +386,10 @@ acl_remote_drain(lua_State *L, acl_engine *e)
     while (reach->todo != NULL) {
         aco_post *post = reach->todo;
         reach->todo = post->next;
+        if (post->kind == ACO_POST_MAIL) {
+            drain_mail(e, post);
+            continue;
+        }
         drain_post(L, e, post);
         aco_post_free(post);
     }

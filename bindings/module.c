@@ -4,6 +4,7 @@
 #include "bindings/coro.h"
 #include "bindings/coroutine.h"
 #include "bindings/engine.h"
+#include "bindings/doctor.h"
 #include "bindings/file.h"
 #include "bindings/fork.h"
 #include "bindings/http.h"
@@ -103,6 +104,7 @@ acl_open_core(lua_State *L, struct event_base *base)
     acl_open_udp(L, e);
     acl_open_tls(L, e);
     acl_open_resolve(L, e);
+    acl_open_doctor(L, e);
     acl_open_file(L, e);
     acl_open_process(L, e);
 #ifdef HAVE_LLHTTP

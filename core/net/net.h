@@ -9,6 +9,7 @@
 #define ACO_NET_H
 
 #include "core/engine/gate.h"
+#include "core/engine/loop.h"
 
 typedef struct aco_net aco_net;
 struct aco_secret;
@@ -105,22 +106,16 @@ struct aco_secret *aco_net_secret(aco_net *net);
 
 /* The engine that waits -------------------------------------------------------------------------
  * An engine that has nothing to do runs the network itself, which spares two changes of threads for
- * each message; the network's thread takes over when the engine is busy. */
+ * each message; the network's thread takes over when the engine has been busy for a millisecond,
+ * and rests while it is idle. */
 
-/** A descriptor that is readable when aco_net_turn has something to do. */
-int aco_net_fd(aco_net *net);
+/** The loop's thread: let it run the network while it waits. ACO_EEXISTS: another loop does.
+ * ACO_EUNSUPPORTED: it has a base of its host's. ACO_ENOMEM. In each case the network's thread does
+ * what is to be done. */
+ACO_MUSTUSE int aco_net_attach(aco_net *net, aco_loop *loop);
 
-/** Handle what has come, send what is queued; does not block. */
-void aco_net_turn(aco_net *net);
-
-/** The calling engine is about to wait with aco_net_fd among what it waits for, and will call
- * aco_net_turn: true when it leads from now on. */
-bool aco_net_lead(aco_net *net, const aco_seat *seat);
-
-/** It has woken up. */
-void aco_net_follow(aco_net *net, const aco_seat *seat);
-
-/** Before an engine runs on, after its turn: send what its coros have queued. */
-void aco_net_flush(aco_net *net);
+/** The loop's thread, before the loop or the network ends; harmless for one that is not attached.
+ */
+void aco_net_detach(aco_net *net, aco_loop *loop);
 
 #endif
