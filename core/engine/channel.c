@@ -313,23 +313,52 @@ aco_channel_close(aco_channel *channel)
     aco_process_unref(process);
 }
 
+/* Under the lock: the coros of an engine are subscribed no more. */
+static void
+coros_leave(aco_channel *channel, uint32_t engine)
+{
+    for (aco_link *l = channel->members.next, *next; l != &channel->members; l = next) {
+        member *m = ACO_CONTAINER_OF(l, member, link);
+        next = l->next;
+        if (m->is.mailbox != NULL && m->is.engine == engine) aco_chan_member_remove(m);
+    }
+}
+
+/* Every channel of a map, with a reference, and how many; NULL: none, or no memory. */
+static aco_channel **
+channels_list(const aco_map *map, size_t *count)
+{
+    aco_channel **list = map->count > 0 ? malloc(map->count * sizeof *list) : NULL, *channel;
+    size_t place = 0;
+
+    *count = 0;
+    while (list != NULL && (channel = aco_map_next(map, &place)) != NULL) {
+        channel->refs++;
+        list[(*count)++] = channel;
+    }
+    return list;
+}
+
 void
 aco_channels_leave(aco_process *process, uint32_t engine)
 {
     struct aco_channels *all = process->channels;
-    aco_channel *channel;
+    const aco_map *maps[] = {&all->homes, &all->fars};
 
-    do {
-        size_t place = 0;
+    for (int i = 0; i < 2; i++) {
+        size_t count;
         aco_channels_enter(all);
-        while ((channel = aco_map_next(&all->homes, &place)) != NULL && channel->engine != engine)
-            continue;
-        if (channel != NULL) channel->refs++;
+        aco_channel **list = channels_list(maps[i], &count);
+        for (size_t k = 0; k < count; k++)
+            coros_leave(list[k], engine);
         aco_channels_exit(all);
-        if (channel == NULL) break;
-        aco_channel_close(channel);
-        aco_channel_unref(channel);
-    } while (true);
+        for (size_t k = 0; k < count; k++) {
+            if (!list[k]->far && list[k]->engine == engine) aco_channel_close(list[k]);
+            aco_channel_unref(list[k]);
+        }
+        free(list);
+    }
+    aco_channels_flush(process);
 }
 
 /* What is known of it --------------------------------------------------------------------------

@@ -162,8 +162,12 @@ void aco_channel_job_done(aco_channel_job *job, aco_msg *msg);
 void aco_channel_job_free(aco_channel_job *job); /* of aco_post_free */
 
 /* Of the network --------------------------------------------------------------------------------
- * These four may be called with locks of the network held; they never call the gate. What is to be
- * sent waits for aco_channels_flush, which does, and is called without those locks. */
+ * These may be called with locks of the network held; they never call the gate. What is to be sent
+ * waits for aco_channels_flush, which does, and is called without those locks; or for
+ * aco_channels_give. */
+
+/** How many bytes of a frame of this type stand before its value; 0: it has none. */
+size_t aco_channel_head(int type);
 
 /** A frame of the types 32..47 (docs/protocol_channels.md) came from the process `from`, whose
  * location is `from_route`. The value behind the head is `value`, or, when that is NULL, the rest
@@ -181,8 +185,12 @@ void aco_channels_room(aco_process *process, const uint8_t peer[16]);
 /** All of them: this process is another one, after a fork. */
 void aco_channels_renew(aco_process *process);
 
-/** Give to the gate what is to be sent. */
+/** Give to the gate what is to be sent, by its own operation, or by this function, which may have
+ * locks of its caller. One thread at a time does that; another one returns at once. */
 void aco_channels_flush(aco_process *process);
+void aco_channels_give(aco_process *process,
+                       int (*cast)(aco_gate *gate, const uint8_t peer[16], const char *route,
+                                   int type, const void *head, size_t head_size, aco_msg *value));
 
 /* Of a process ----------------------------------------------------------------------------------
  */

@@ -328,9 +328,12 @@ frame_failed(channel_peer *peer, frame *f, int err)
 
 static void peer_lost(struct aco_channels *all, channel_peer *peer);
 
+typedef int cast_fn(aco_gate *gate, const uint8_t peer[16], const char *route, int type,
+                    const void *head, size_t head_size, aco_msg *value);
+
 /* Cast the frames of one peer, until there are none, or no room. */
 static void
-peer_flush(struct aco_channels *all, channel_peer *peer)
+peer_flush(struct aco_channels *all, channel_peer *peer, cast_fn *cast)
 {
     aco_gate *gate = aco_process_gate(all->process);
     char route[ACO_ROUTE_MAX + 1];
@@ -342,9 +345,10 @@ peer_flush(struct aco_channels *all, channel_peer *peer)
         uint64_t rooms = peer->rooms;
         memcpy(route, peer->route, sizeof route);
         aco_channels_exit(all);
-        int err = gate == NULL ? ACO_EPEERDOWN
-                               : gate->ops->cast(gate, id, route, f->type, f->head, f->size,
-                                                 f->value, NULL);
+        int err = gate == NULL
+                      ? ACO_EPEERDOWN
+                      : (cast != NULL ? cast : gate->ops->cast)(gate, id, route, f->type, f->head,
+                                                                f->size, f->value);
         aco_channels_enter(all);
         peer = aco_map_get(&all->peers, id, sizeof id); /* it may be lost meanwhile */
         if (err == ACO_OK || peer == NULL) {
@@ -367,6 +371,12 @@ peer_flush(struct aco_channels *all, channel_peer *peer)
 void
 aco_channels_flush(aco_process *process)
 {
+    aco_channels_give(process, NULL);
+}
+
+void
+aco_channels_give(aco_process *process, cast_fn *cast)
+{
     struct aco_channels *all = process->channels;
 
     if (!atomic_load(&all->filled)) return;
@@ -376,7 +386,7 @@ aco_channels_flush(aco_process *process)
         while (!aco_list_empty(&all->ready)) {
             channel_peer *peer = ACO_CONTAINER_OF(all->ready.next, channel_peer, ready);
             aco_link_remove(&peer->ready);
-            peer_flush(all, peer);
+            peer_flush(all, peer, cast);
         }
         atomic_store(&all->filled, false);
         all->flushing = false;
@@ -825,7 +835,15 @@ value_split(struct arrival *a, size_t head)
     if (a->value != NULL || a->size <= head) return ACO_OK;
     a->value = aco_msg_new(a->body + head, a->size - head);
     a->size = head;
-    return a->value != NULL ? ACO_OK : ACO_ENOMEM;
+    if (a->value == NULL) return ACO_ENOMEM;
+    aco_msg_mark_foreign(a->value);
+    return ACO_OK;
+}
+
+size_t
+aco_channel_head(int type)
+{
+    return type == CH_PUBLISH ? CH_HEAD + 6 : type == CH_CAST ? CH_HEAD + 2 : 0;
 }
 
 int
