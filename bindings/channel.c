@@ -16,8 +16,8 @@
 #define CHANNEL_NAME "asyncoro.channel"
 #define TICKET_NAME "asyncoro.ticket"
 
-/* In the registry: address of a channel -> handle, weak; the same of those that are known elsewhere;
- * the functions of channel.lua. */
+/* In the registry: address of a channel -> handle, weak; the same of those that are known
+ * elsewhere; the functions of channel.lua. */
 static const char handles_key = 0, anchors_key = 0, transform_key = 0, dropped_key = 0;
 
 /* Names of channels have a space of their own among all names. */
@@ -247,8 +247,7 @@ sub_do(lua_State *L, acl_engine *e, aco_channel *channel, bool join, aco_ticket 
         return aco_channel_ask(channel, join, ACO_KIND_CHANNEL, &identity, route, ticket);
     }
     if (sub != NULL && !join) return aco_channel_part(channel, sub->channel);
-    if (sub != NULL && is_home(e, sub->channel) && !is_home(e, channel))
-        anchor(L, e, SUB_MEMBER);
+    if (sub != NULL && is_home(e, sub->channel) && !is_home(e, channel)) anchor(L, e, SUB_MEMBER);
     if (sub != NULL) return aco_channel_join_channel(channel, sub->channel, ticket);
     aco_export *x = acl_remote_test(L, SUB_MEMBER)->x;
     if (x != NULL && x->far) {

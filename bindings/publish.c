@@ -242,8 +242,7 @@ give_others(lua_State *L, publication *p, const target *t, aco_channel *channel,
     if (msg == NULL) return err;
     err = ticket_need(acl_self(L), p);
     if (err != ACO_OK) return err;
-    if (channel == NULL)
-        return aco_roster_cast(t->roster, t->member, msg, p->ticket, t->hops, who);
+    if (channel == NULL) return aco_roster_cast(t->roster, t->member, msg, p->ticket, t->hops, who);
     uint32_t n = t->roster == NULL ? p->n : 0;
     return aco_channel_put(channel, msg, p->ticket, n, t->hops, who);
 }
@@ -299,8 +298,8 @@ give(lua_State *L, publication *p, const target *t, const aco_return *who)
     if (atomic_load_explicit(&m->gone, memory_order_relaxed)) return ACO_OK;
     switch (m->kind) {
     case ACO_MEMBER_CORO:
-        err = m->engine == acl_self(L)->reach->number ? give_here(L, p, t)
-                                                      : give_away(L, p, t, who);
+        err =
+            m->engine == acl_self(L)->reach->number ? give_here(L, p, t) : give_away(L, p, t, who);
         if (err == ACO_OK) p->count++;
         break;
     case ACO_MEMBER_CHANNEL:
@@ -433,8 +432,7 @@ ticket_step(lua_State *L, publication *p)
     if (err == ACO_PENDING && waits) return park(L, p, STEP_TICKET);
     p->count += count;
     if (failure != ACO_OK) p->failure = failure;
-    if (err == ACO_PENDING)
-        p->failure = acl_can_wait(L, e) ? ACO_ETIMEOUT : ACO_EBUSY;
+    if (err == ACO_PENDING) p->failure = acl_can_wait(L, e) ? ACO_ETIMEOUT : ACO_EBUSY;
     if (p->failure == ACO_ECLOSED && p->count == 0) return result_closed(L, p);
     return result(L, p);
 }
@@ -486,8 +484,7 @@ await_step(lua_State *L, publication *p)
 
     if (p->deliver && p->n > 0) {
         if (waits && acl_can_wait(L, e)) here = acl_return_here(e, e->current);
-        int err =
-            aco_channel_await(p->channel, p->n, here.inbox != NULL ? &here : NULL, &count);
+        int err = aco_channel_await(p->channel, p->n, here.inbox != NULL ? &here : NULL, &count);
         p->parked = NULL;
         if (err == ACO_PENDING && waits) return park(L, p, STEP_AWAIT);
         if (err == ACO_ECLOSED) return result_closed(L, p);

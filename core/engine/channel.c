@@ -368,8 +368,7 @@ void
 aco_channel_identity(const aco_channel *channel, aco_identity *identity)
 {
     aco_identity_read(identity, channel->key);
-    if (!channel->far)
-        memcpy(identity->process, channel->process->id, sizeof identity->process);
+    if (!channel->far) memcpy(identity->process, channel->process->id, sizeof identity->process);
 }
 
 const char *
@@ -523,7 +522,7 @@ aco_channel_await(aco_channel *channel, size_t n, const aco_return *who, size_t 
         err = ACO_ECLOSED;
     else if (channel->count < n)
         err = who == NULL || aco_chan_wait(&channel->counters, who) == ACO_OK ? ACO_PENDING
-                                                                             : ACO_ENOMEM;
+                                                                              : ACO_ENOMEM;
     aco_channels_exit(channel->all);
     return err;
 }

@@ -49,8 +49,8 @@ void aco_channel_unref(aco_channel *channel);
 void aco_channel_identity(const aco_channel *channel, aco_identity *identity);
 const char *aco_channel_name(const aco_channel *channel);
 void aco_channel_route(aco_channel *channel, char route[ACO_ROUTE_MAX + 1]); /* to its process */
-bool aco_channel_is_far(const aco_channel *channel);       /* of another process */
-uint32_t aco_channel_engine(const aco_channel *channel);   /* its home */
+bool aco_channel_is_far(const aco_channel *channel);     /* of another process */
+uint32_t aco_channel_engine(const aco_channel *channel); /* its home */
 bool aco_channel_closed(aco_channel *channel);
 
 /** The channel, which is of this process, is at home no more: its subscribers and its name are

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* channel_state.h -- what channel.c (channels and their subscribers), publish.c (messages and
- * answers) and channel_peer.c (other processes) share: what stands behind the lock of all channels
- * of a process. */
+ * answers), channel_peer.c and channel_frame.c (other processes) share: what stands behind the lock
+ * of all channels of a process. */
 #ifndef ACO_CHANNEL_STATE_H
 #define ACO_CHANNEL_STATE_H
 
@@ -44,22 +44,22 @@ struct aco_channel {
     aco_seat *seat;     /* at home: until it is closed */
     aco_export *record; /* at home: owned reference, once it was registered */
     aco_link members;
-    aco_map index; /* key of a member -> it */
-    size_t count;  /* members; those of replicas instead of these */
-    aco_roster *roster;   /* NULL: to be made */
-    aco_link parents;     /* memberships of this channel in others, by `of_child` */
-    unsigned clogs;       /* members without room, and whether the queue is full */
-    size_t queued;        /* jobs under way to the home's engine */
+    aco_map index;      /* key of a member -> it */
+    size_t count;       /* members; those of replicas instead of these */
+    aco_roster *roster; /* NULL: to be made */
+    aco_link parents;   /* memberships of this channel in others, by `of_child` */
+    unsigned clogs;     /* members without room, and whether the queue is full */
+    size_t queued;      /* jobs under way to the home's engine */
     bool queue_full;
-    aco_link waiters;     /* who waits for room */
-    aco_link counters;    /* who waits for members */
-    aco_link awaiting;    /* tickets whose message waits for members */
-    aco_link publishers;  /* struct publisher: processes that are held back */
-    channel_peer *home;   /* far: its process */
-    aco_link of_home;     /* far: there */
+    aco_link waiters;               /* who waits for room */
+    aco_link counters;              /* who waits for members */
+    aco_link awaiting;              /* tickets whose message waits for members */
+    aco_link publishers;            /* struct publisher: processes that are held back */
+    channel_peer *home;             /* far: its process */
+    aco_link of_home;               /* far: there */
     enum subscription subscription; /* far */
-    bool held;            /* far: we are held back */
-    bool holds;           /* far: we hold our home back */
+    bool held;                      /* far: we are held back */
+    bool holds;                     /* far: we hold our home back */
     struct aco_channel *waste;
 };
 
@@ -146,7 +146,8 @@ enum channel_frame {
     CH_FORGET
 };
 
-enum { CH_TARGET = 12 };
+/* Every frame begins with the channel; then the id of a question, when it has one. */
+enum { CH_TARGET = 12, CH_ID = 8, CH_HEAD = CH_TARGET + CH_ID };
 
 /** Take the lock; give it back, and free what nobody refers to any more. */
 void aco_channels_enter(struct aco_channels *all);
@@ -189,10 +190,15 @@ channel_peer *aco_chan_peer(struct aco_channels *all, const uint8_t id[16], cons
 int aco_chan_send(aco_channel *channel, channel_peer *peer, int type, const uint8_t *head,
                   size_t size, aco_msg *value, aco_ticket *ticket);
 int aco_chan_answer(struct aco_channels *all, channel_peer *peer, const uint8_t target[CH_TARGET],
-                    const uint8_t id[8], size_t count, int code, bool more);
+                    const uint8_t id[CH_ID], size_t count, int code, bool more);
+int aco_chan_code(uint8_t code); /* the error that a code in a frame stands for */
+void aco_chan_refuse(struct aco_channels *all, channel_peer *peer,
+                     const uint8_t target[CH_TARGET]); /* there is no such channel */
 void aco_chan_question_free(question *q);
+void aco_chan_question_answer(question *q, size_t count,
+                              int failure); /* or there will be no answer */
 void aco_chan_hold(aco_channel *channel, channel_peer *peer);
-void aco_chan_let_go(aco_channel *channel); /* who was held back */
+void aco_chan_let_go(aco_channel *channel);                           /* who was held back */
 int aco_chan_say(aco_channel *channel, channel_peer *peer, int type); /* target only, or a side */
 
 static inline void

@@ -32,7 +32,7 @@ typedef struct side {
     aco_loop loop;
     aco_seat *seat;
     struct world *world;
-    bool full;   /* the gate takes no messages */
+    bool full; /* the gate takes no messages */
     size_t sent[64];
 } side;
 
@@ -291,7 +291,8 @@ seen_from(side *s, aco_channel *channel)
     return seen;
 }
 
-/* Publishing, as an engine does it -------------------------------------------------------------- */
+/* Publishing, as an engine does it --------------------------------------------------------------
+ */
 
 typedef struct sending {
     aco_ticket *ticket;
