@@ -2,7 +2,7 @@
 # The sources of the library: ACO_CORE_SOURCES, ACO_BINDING_SOURCES, ACO_LUA_FILES (relative to lua/).
 set(ACO_CORE_SOURCES
     core/base/buf.c core/base/clock.c core/base/digest.c core/base/error.c core/base/map.c core/base/msgpack.c
-    core/base/random.c core/base/version.c core/engine/channel.c core/engine/channel_frame.c core/engine/channel_peer.c core/engine/export.c core/engine/identity.c core/engine/inbox.c core/engine/loop.c core/engine/mailbox.c core/engine/pool.c
+    core/base/random.c core/base/version.c core/engine/channel.c core/engine/channel_frame.c core/engine/channel_member.c core/engine/channel_peer.c core/engine/export.c core/engine/identity.c core/engine/inbox.c core/engine/loop.c core/engine/mailbox.c core/engine/pool.c
     core/engine/process.c core/engine/publish.c core/engine/scope.c core/engine/task.c core/engine/timer.c core/engine/watch.c
     core/engine/watchdog.c core/io/address.c core/io/certificate.c core/io/child.c core/io/file.c core/io/datagram.c core/io/lookup.c core/io/path.c core/io/signals.c core/io/sigpipe.c core/io/socket.c core/io/stream.c
     core/io/tls.c core/io/tls_bio.c core/io/tls_context.c core/io/tls_error.c

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* channel_state.h -- what channel.c (channels and their subscribers), publish.c (messages and
+/* channel_state.h -- what channel.c, channel_member.c (subscribers), publish.c (messages and
  * answers), channel_peer.c and channel_frame.c (other processes) share: what stands behind the lock
  * of all channels of a process. */
 #ifndef ACO_CHANNEL_STATE_H
@@ -157,23 +157,24 @@ void aco_channels_exit(struct aco_channels *all);
 
 /* channel.c */
 void aco_chan_unref(aco_channel *channel);
+void aco_chan_close(aco_channel *channel);
+void aco_chan_changed(aco_channel *channel); /* more members */
+aco_channel *aco_chan_find(struct aco_channels *all, const uint8_t target[CH_TARGET]);
+aco_channel *aco_chan_replica(struct aco_channels *all, const uint8_t from[16],
+                              const uint8_t target[CH_TARGET]);
+int aco_chan_wait(aco_link *list, const aco_return *who);
+void aco_chan_tell(aco_link *list);
+
+/* channel_member.c */
 void aco_chan_member_unref(member *m);
 void aco_chan_member_remove(member *m);
-void aco_chan_close(aco_channel *channel);
-void aco_chan_empty(aco_channel *channel); /* it has no members any more, without further ado */
+void aco_chan_empty(aco_channel *channel); /* it has no members any more */
 int aco_chan_join(aco_channel *channel, const aco_member *like, channel_peer *peer, member **made);
 int aco_chan_enrol(aco_channel *channel, const aco_member *like, aco_ticket *ticket);
 int aco_chan_part(aco_channel *channel, const void *key);
 void aco_chan_clog(member *m);
 void aco_chan_unclog(member *m);
 void aco_chan_clogged(aco_channel *channel, bool more);
-void aco_chan_changed(aco_channel *channel); /* more members */
-int aco_chan_subscribe(aco_channel *channel, aco_ticket *ticket);
-aco_channel *aco_chan_find(struct aco_channels *all, const uint8_t target[CH_TARGET]);
-aco_channel *aco_chan_replica(struct aco_channels *all, const uint8_t from[16],
-                              const uint8_t target[CH_TARGET]);
-int aco_chan_wait(aco_link *list, const aco_return *who);
-void aco_chan_tell(aco_link *list);
 
 /* publish.c */
 void aco_chan_accept(aco_channel *channel, aco_msg *msg, aco_ticket *ticket, size_t n,
