@@ -8,6 +8,7 @@
 #include "bindings/channel.h"
 #include "bindings/codec.h"
 #include "bindings/engine.h"
+#include "bindings/location.h"
 #include "bindings/reach.h"
 #include "bindings/remote.h"
 
@@ -19,9 +20,6 @@
 /* In the registry: address of a channel -> handle, weak; the same of those that are known
  * elsewhere; the functions of channel.lua. */
 static const char handles_key = 0, anchors_key = 0, transform_key = 0, dropped_key = 0;
-
-/* Names of channels have a space of their own among all names. */
-static const char name_space[] = "channel";
 
 /* Handles -------------------------------------------------------------------------------------- */
 
@@ -475,14 +473,13 @@ serve(lua_State *L)
 {
     aco_channel_job *job = lua_touserdata(L, 1);
     const aco_channel *channel = aco_channel_job_channel(job);
-    const aco_msg *msg = aco_channel_job_msg(job);
-    aco_msg *result;
+    aco_msg *msg = aco_channel_job_msg(job), *result;
 
     if (!acl_channel_push_transform(L, channel)) {
-        aco_channel_job_done(job, aco_channel_job_msg(job));
+        aco_channel_job_done(job, msg);
         return 0;
     }
-    int err = acl_decode(L, aco_msg_data(msg), aco_msg_size(msg));
+    int err = acl_decode_msg(L, msg);
     if (err != ACO_OK) {
         dropped(L, channel);
         return 0;
@@ -518,9 +515,7 @@ acl_channel_serve(lua_State *L, acl_engine *e, aco_post *post)
 static const char *
 push_name(lua_State *L, const aco_channel *channel, size_t *size)
 {
-    lua_pushlstring(L, name_space, sizeof name_space);
-    lua_pushstring(L, aco_channel_name(channel));
-    lua_concat(L, 2);
+    lua_pushfstring(L, ACL_CHANNEL_PREFIX "%s", aco_channel_name(channel));
     return lua_tolstring(L, -1, size);
 }
 
@@ -581,15 +576,16 @@ channel_name(lua_State *L)
     return 1;
 }
 
-/* The location of its process as a text, or nil: for channel.lua. */
+/*** Where the channel lives: the route to its process.
+@function channel:location
+@treturn ?location nil while that process has no network */
 static int
-channel_route(lua_State *L)
+channel_location(lua_State *L)
 {
     char route[ACO_ROUTE_MAX + 1];
 
     aco_channel_route(acl_channel_check(L, 1)->channel, route);
-    if (route[0] == 0) return 0;
-    lua_pushstring(L, route);
+    acl_location_push(L, route);
     return 1;
 }
 
@@ -675,7 +671,7 @@ static const luaL_Reg channel_methods[] = {{"send", acl_channel_send},
                                            {"unregister", channel_unregister},
                                            {"name", channel_name},
                                            {"close", channel_close},
-                                           {"__route", channel_route},
+                                           {"location", channel_location},
                                            {NULL, NULL}};
 
 static const luaL_Reg channel_meta[] = {{"__gc", handle_gc},

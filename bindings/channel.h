@@ -7,6 +7,9 @@
 #include "bindings/acl.h"
 #include "core/engine/channel.h"
 
+/** Names of channels stand beside those of coros, with this before them. */
+#define ACL_CHANNEL_PREFIX "channel "
+
 /** A handle. Its user values: the transform, and, at home, a table of the handles of subscribed
  * channels, which it keeps. */
 typedef struct acl_channel {

@@ -172,6 +172,7 @@ void aco_chan_empty(aco_channel *channel); /* it has no members any more */
 int aco_chan_join(aco_channel *channel, const aco_member *like, channel_peer *peer, member **made);
 int aco_chan_enrol(aco_channel *channel, const aco_member *like, aco_ticket *ticket);
 int aco_chan_part(aco_channel *channel, const void *key);
+int aco_chan_subscribe(aco_channel *channel, aco_ticket *ticket);
 void aco_chan_clog(member *m);
 void aco_chan_unclog(member *m);
 void aco_chan_clogged(aco_channel *channel, bool more);

@@ -5,9 +5,6 @@
 local core <const> = require "asyncoro.core"
 local log <const> = require "asyncoro.log"
 
--- Names of channels are registered in a space of their own.
-local NAME_PREFIX <const> = "channel\0"
-
 local function check_name(name)
     if type(name) ~= "string" or not name:find("^%w") or name:find("\0", 1, true) then
         error("channel: the name must be a string that begins with a letter or digit", 3)
@@ -54,20 +51,4 @@ local function channel(name, options)
     return made
 end
 
---- Find a registered channel; waits for one that is registered later.
--- @function locate_channel
--- @tparam string name
--- @tparam[opt] location where nil: anywhere
--- @tparam[opt] number timeout seconds; nil waits for ever
--- @treturn channel
--- @treturn[2] nil
--- @treturn[2] string message
--- @treturn[2] string "timeout", "notfound"
-local function locate_channel(name, where, timeout)
-    local found <const>, message, code <const> = core.locate(NAME_PREFIX .. check_name(name), where, timeout)
-    if found then return found end
-    if code == "timeout" then message = ("locate_channel: no channel %s is registered"):format(name) end
-    return nil, message, code
-end
-
-return { channel = channel, locate_channel = locate_channel }
+return { channel = channel }
