@@ -18,6 +18,7 @@ aco_channels_new(aco_process *process, uint64_t seed)
     all->homes.seed = all->fars.seed = all->peers.seed = seed;
     all->posts_end = &all->posts;
     aco_list_init(&all->ready);
+    aco_list_init(&all->idle);
     atomic_init(&all->filled, false);
     pthread_mutex_init(&all->lock, NULL);
     return all;
@@ -47,6 +48,7 @@ aco_channels_enter(struct aco_channels *all)
 void
 aco_channels_exit(struct aco_channels *all)
 {
+    if (!aco_list_empty(&all->idle)) aco_chan_peers_release(all);
     member *members = all->waste_members;
     aco_channel *channels = all->waste_channels;
     aco_post *posts = all->posts;
@@ -223,6 +225,7 @@ aco_chan_unref(aco_channel *channel)
     if (channel->far && aco_map_get(&all->fars, channel->key, sizeof channel->key) == channel)
         aco_map_remove(&all->fars, channel->key, sizeof channel->key);
     aco_link_remove(&channel->of_home);
+    if (channel->home != NULL) aco_chan_peer_idle(all, channel->home);
     aco_map_free(&channel->index);
     channel->waste = all->waste_channels;
     all->waste_channels = channel;

@@ -26,9 +26,17 @@ typedef struct aco_channel aco_channel;
 typedef struct aco_ticket aco_ticket;
 typedef struct aco_channel_job aco_channel_job;
 
-/** A channel that came back to where it was so many channels ago goes in a circle. So many messages
- * wait for a transform at most; so many questions of one process are open. */
-enum { ACO_CHANNEL_HOPS = 16, ACO_CHANNEL_QUEUE = 1024, ACO_CHANNEL_ASKED = 4096 };
+/** A message that went through so many channels goes in a circle. So many messages wait for a
+ * transform at most. So many questions of one process may be open, and so many bytes of its
+ * messages wait for subscribers. So many bytes are taken from one that was told to hold back, since
+ * they were under way: who sends more does not obey. */
+enum {
+    ACO_CHANNEL_HOPS = 16,
+    ACO_CHANNEL_QUEUE = 1024,
+    ACO_CHANNEL_ASKED = 4096,
+    ACO_CHANNEL_AWAIT = 64 << 20,
+    ACO_CHANNEL_OVER = 256 << 20
+};
 
 /* Channels --------------------------------------------------------------------------------------
  */

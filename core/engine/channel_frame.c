@@ -102,6 +102,13 @@ on_unsubscribe(const struct arrival *a)
     return ACO_OK;
 }
 
+/* What a message takes, where it has to wait. */
+static size_t
+weight(const struct arrival *a)
+{
+    return aco_msg_size(a->value) + 128;
+}
+
 static int
 on_publish(const struct arrival *a)
 {
@@ -119,9 +126,9 @@ on_publish(const struct arrival *a)
     channel->refs++;
     aco_chan_accept(channel, a->value, ticket, get_u32(a->body), a->body[4], false);
     ticket_sent(ticket);
-    if (channel->clogs > 0) aco_chan_hold(channel, a->peer);
+    if (channel->clogs > 0 && !aco_chan_hold(channel, a->peer, weight(a))) err = ACO_EPROTOCOL;
     aco_chan_unref(channel);
-    return ACO_OK;
+    return err;
 }
 
 static int
@@ -141,8 +148,10 @@ on_cast(const struct arrival *a)
         aco_chan_fan_out(channel, a->value, ticket, a->body[0]);
     }
     ticket_sent(ticket);
+    channel->over = channel->holds ? channel->over + weight(a) : 0;
+    if (channel->over > ACO_CHANNEL_OVER) err = ACO_EPROTOCOL;
     aco_chan_unref(channel);
-    return ACO_OK;
+    return err;
 }
 
 static int
@@ -227,9 +236,23 @@ join_read(const struct arrival *a, uint8_t process[16], char route[ACO_ROUTE_MAX
     return true;
 }
 
+static int
+join_answer(const struct arrival *a, aco_channel *channel, const aco_export *x, aco_channel *sub,
+            int err)
+{
+    aco_ticket *ticket = ticket_for(a, &err);
+
+    if (err == ACO_OK) err = join_here(channel, a->body[0], x, sub, ticket);
+    if (ticket != NULL && err != ACO_PENDING) ticket->failure = err;
+    if (ticket == NULL && err != ACO_PENDING) (void)answer(a, 0, err);
+    ticket_sent(ticket);
+    aco_chan_peer_idle(a->all, a->peer);
+    return ACO_OK;
+}
+
 /* Without the lock: subscribe what lives here, or end that. */
 static int
-on_join(aco_process *process, const struct arrival *a)
+on_join(aco_process *process, struct arrival *a, const uint8_t from[16], const char *from_route)
 {
     char route[ACO_ROUTE_MAX + 1], name[ACO_NAME_MAX + 1];
     struct aco_channels *all = a->all;
@@ -250,17 +273,14 @@ on_join(aco_process *process, const struct arrival *a)
     else
         x = aco_export_find(process, member_id.engine, member_id.serial);
     aco_channels_enter(all);
-    int err = channel != NULL ? ACO_OK : ACO_ENOMEM;
-    aco_ticket *ticket = ticket_for(a, &err);
-    if (err == ACO_OK) err = join_here(channel, a->body[0], x, sub, ticket);
-    if (ticket != NULL && err != ACO_PENDING) ticket->failure = err;
-    if (ticket == NULL && err != ACO_PENDING) err = answer(a, 0, err);
-    ticket_sent(ticket);
+    a->peer = aco_chan_peer(all, from, from_route); /* it may be another one than before */
+    int err = channel != NULL && a->peer != NULL ? ACO_OK : ACO_ENOMEM;
+    if (a->peer != NULL) err = join_answer(a, channel, x, sub, err);
     aco_channels_exit(all);
     aco_channel_unref(sub);
     aco_channel_unref(channel);
     aco_export_unref(x);
-    return ACO_OK;
+    return err;
 }
 
 static int
@@ -337,14 +357,15 @@ aco_channel_frame(aco_process *process, const uint8_t from[16], const char *from
     if (type == CH_PUBLISH) err = value_split(&a, 6);
     if (type == CH_CAST) err = value_split(&a, 2);
     if (err != ACO_OK) return err;
+    if (type == CH_JOIN) return on_join(process, &a, from, from_route);
     aco_channels_enter(a.all);
     a.peer = aco_chan_peer(a.all, from, from_route);
-    if (a.peer == NULL)
-        err = ACO_ENOMEM;
-    else if (type != CH_JOIN)
+    err = ACO_ENOMEM;
+    if (a.peer != NULL) {
+        aco_chan_peer_idle(a.all, a.peer);
         err = arrive(&a, type);
+    }
     aco_channels_exit(a.all);
-    if (err == ACO_OK && type == CH_JOIN) err = on_join(process, &a);
     aco_msg_unref(a.value);
     return err;
 }

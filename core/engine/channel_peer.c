@@ -99,17 +99,34 @@ aco_chan_peer(struct aco_channels *all, const uint8_t id[16], const char *route)
     return peer;
 }
 
-/* Nobody here has to do with it any more. */
-static void
-peer_release(struct aco_channels *all, channel_peer *peer)
+static bool
+is_idle(const channel_peer *peer)
 {
-    if (!aco_list_empty(&peer->members) || !aco_list_empty(&peer->fars) ||
-        !aco_list_empty(&peer->controls) || !aco_list_empty(&peer->frames) ||
-        peer->questions.count > 0)
-        return;
-    aco_link_remove(&peer->ready);
-    aco_map_remove(&all->peers, peer->id, sizeof peer->id);
-    aco_chan_peer_free(peer);
+    const aco_link *lists[] = {&peer->members, &peer->fars,  &peer->controls,
+                               &peer->frames,  &peer->asked, &peer->held};
+
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        if (!aco_list_empty(lists[i])) return false;
+    return peer->questions.count == 0 && !peer->casting;
+}
+
+void
+aco_chan_peer_idle(struct aco_channels *all, channel_peer *peer)
+{
+    if (!aco_link_in_list(&peer->found)) aco_list_append(&all->idle, &peer->found);
+}
+
+void
+aco_chan_peers_release(struct aco_channels *all)
+{
+    while (!aco_list_empty(&all->idle)) {
+        channel_peer *peer = ACO_CONTAINER_OF(all->idle.next, channel_peer, found);
+        aco_link_remove(&peer->found);
+        if (!is_idle(peer)) continue;
+        aco_link_remove(&peer->ready);
+        aco_map_remove(&all->peers, peer->id, sizeof peer->id);
+        aco_chan_peer_free(peer);
+    }
 }
 
 /* Questions ------------------------------------------------------------------------------------ */
@@ -344,16 +361,18 @@ peer_flush(struct aco_channels *all, channel_peer *peer, cast_fn *cast)
     frame *f;
 
     memcpy(id, peer->id, sizeof id);
-    while (peer != NULL && (f = frame_take(peer)) != NULL) {
+    while ((f = frame_take(peer)) != NULL) {
         uint64_t rooms = peer->rooms;
         memcpy(route, peer->route, sizeof route);
+        peer->casting = true; /* so it stays */
         aco_channels_exit(all);
         int err = gate == NULL ? ACO_EPEERDOWN
                                : (cast != NULL ? cast : gate->ops->cast)(
                                      gate, id, route, f->type, f->head, f->size, f->value);
         aco_channels_enter(all);
-        peer = aco_map_get(&all->peers, id, sizeof id); /* it may be lost meanwhile */
-        if (err == ACO_OK || peer == NULL) {
+        peer->casting = false;
+        aco_chan_peer_idle(all, peer);
+        if (err == ACO_OK) {
             frame_free(f);
         } else if (err == ACO_EBUSY) {
             frame_untake(peer, f);
@@ -406,21 +425,26 @@ publisher_free(publisher *p)
     free(p);
 }
 
-/* A process has published on a channel that has no room: let it wait. */
-void
-aco_chan_hold(aco_channel *channel, channel_peer *peer)
+/* A process has published so many bytes on a channel that has no room: let it wait. */
+bool
+aco_chan_hold(aco_channel *channel, channel_peer *peer, size_t size)
 {
-    for (aco_link *l = channel->publishers.next; l != &channel->publishers; l = l->next)
-        if (ACO_CONTAINER_OF(l, publisher, of_channel)->peer == peer) return;
+    for (aco_link *l = channel->publishers.next; l != &channel->publishers; l = l->next) {
+        publisher *known = ACO_CONTAINER_OF(l, publisher, of_channel);
+        if (known->peer != peer) continue;
+        known->over += size;
+        return known->over <= ACO_CHANNEL_OVER;
+    }
     publisher *p = calloc(1, sizeof *p);
-    if (p == NULL) return;
+    if (p == NULL) return true;
     if (aco_chan_say(channel, peer, CH_PAUSE) != ACO_OK) {
         free(p);
-        return;
+        return true;
     }
     p->peer = peer;
     aco_list_append(&channel->publishers, &p->of_channel);
     aco_list_append(&peer->held, &p->of_peer);
+    return true;
 }
 
 void
@@ -479,7 +503,7 @@ peer_lost(struct aco_channels *all, channel_peer *peer)
     frames_free(&peer->controls);
     frames_free(&peer->frames);
     aco_link_remove(&peer->ready);
-    peer_release(all, peer);
+    aco_chan_peer_idle(all, peer);
 }
 
 void
@@ -503,8 +527,10 @@ aco_channels_renew(aco_process *process)
 
     aco_list_init(&all_peers);
     aco_channels_enter(all);
-    while ((peer = aco_map_next(&all->peers, &place)) != NULL)
+    while ((peer = aco_map_next(&all->peers, &place)) != NULL) {
+        aco_link_remove(&peer->found);
         aco_list_append(&all_peers, &peer->found);
+    }
     while (!aco_list_empty(&all_peers)) {
         peer = ACO_CONTAINER_OF(all_peers.next, channel_peer, found);
         aco_link_remove(&peer->found);

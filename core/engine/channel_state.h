@@ -20,6 +20,7 @@ struct aco_channels {
     aco_map fars;         /* identity -> replica; without a reference */
     aco_map peers;        /* process -> channel_peer */
     aco_link ready;       /* peers that have frames to be cast */
+    aco_link idle;        /* peers with which nobody may have to do any more, by `found` */
     atomic_bool filled;   /* there may be some */
     bool flushing;        /* a thread casts them */
     uint64_t last_id;
@@ -60,6 +61,7 @@ struct aco_channel {
     enum subscription subscription; /* far */
     bool held;                      /* far: we are held back */
     bool holds;                     /* far: we hold our home back */
+    size_t over;                    /* far: bytes that came since then */
     struct aco_channel *waste;
 };
 
@@ -84,17 +86,19 @@ struct channel_peer {
     aco_link ready;
     aco_link controls, frames; /* to be cast, the first before the others */
     bool blocked;              /* the way is full */
+    bool casting;              /* a thread gives one of them to the gate */
     uint64_t rooms;            /* how often it was not any more */
     aco_map questions;         /* id -> question */
     aco_link members, fars, asked, held;
-    size_t asked_count;
-    aco_link found; /* while many are looked at */
+    size_t asked_count, asked_bytes; /* the bytes: of messages that wait for subscribers */
+    aco_link found;                  /* while many are looked at */
 };
 
 /* A process that publishes on a channel of ours and is held back. */
 typedef struct publisher {
     aco_link of_channel, of_peer;
     channel_peer *peer;
+    size_t over; /* bytes that came since then */
 } publisher;
 
 /* Something that a peer is to answer. */
@@ -188,6 +192,9 @@ void aco_chan_ticket_forget(aco_ticket *ticket);
 
 /* channel_peer.c */
 void aco_chan_peer_free(channel_peer *peer); /* at the end of the process */
+void aco_chan_peer_idle(struct aco_channels *all,
+                        channel_peer *peer);           /* perhaps it is not needed any more */
+void aco_chan_peers_release(struct aco_channels *all); /* those that are not */
 channel_peer *aco_chan_peer(struct aco_channels *all, const uint8_t id[16], const char *route);
 int aco_chan_send(aco_channel *channel, channel_peer *peer, int type, const uint8_t *head,
                   size_t size, aco_msg *value, aco_ticket *ticket);
@@ -199,7 +206,8 @@ void aco_chan_refuse(struct aco_channels *all, channel_peer *peer,
 void aco_chan_question_free(question *q);
 void aco_chan_question_answer(question *q, size_t count,
                               int failure); /* or there will be no answer */
-void aco_chan_hold(aco_channel *channel, channel_peer *peer);
+bool aco_chan_hold(aco_channel *channel, channel_peer *peer,
+                   size_t size);                                      /* false: it does not mind */
 void aco_chan_let_go(aco_channel *channel);                           /* who was held back */
 int aco_chan_say(aco_channel *channel, channel_peer *peer, int type); /* target only, or a side */
 

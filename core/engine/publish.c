@@ -40,6 +40,19 @@ aco_chan_ticket_unref(aco_ticket *ticket)
     free(ticket);
 }
 
+/* The process that asked is not to be answered any more. */
+static void
+asker_leave(aco_ticket *ticket)
+{
+    channel_peer *asker = ticket->asker;
+
+    if (asker == NULL) return;
+    asker->asked_count--;
+    if (ticket->msg != NULL) asker->asked_bytes -= aco_msg_size(ticket->msg);
+    ticket->asker = NULL;
+    aco_link_remove(&ticket->of_asker);
+}
+
 /* Nobody waits for it any more: nor need those who were asked. */
 void
 aco_chan_ticket_forget(aco_ticket *ticket)
@@ -48,9 +61,7 @@ aco_chan_ticket_forget(aco_ticket *ticket)
     ticket->refs++;
     aco_inbox_unref(ticket->who.inbox);
     ticket->who.inbox = NULL;
-    if (ticket->asker != NULL) ticket->asker->asked_count--;
-    ticket->asker = NULL;
-    aco_link_remove(&ticket->of_asker);
+    asker_leave(ticket);
     while (!aco_list_empty(&ticket->questions)) {
         question *q = ACO_CONTAINER_OF(ticket->questions.next, question, of_ticket);
         if (q->type == CH_PUBLISH)
@@ -96,9 +107,7 @@ ticket_done(aco_ticket *ticket)
     if (ticket->asker == NULL) return;
     (void)aco_chan_answer(ticket->all, ticket->asker, ticket->asker_target, ticket->asker_id,
                           ticket->count, ticket->failure, false);
-    ticket->asker->asked_count--;
-    ticket->asker = NULL;
-    aco_link_remove(&ticket->of_asker);
+    asker_leave(ticket);
 }
 
 /* One of those that were to answer has, which gives back its reference. */
@@ -285,9 +294,14 @@ aco_chan_fan_out(aco_channel *channel, aco_msg *msg, aco_ticket *ticket, unsigne
 }
 
 /* The message waits for members. */
-static void
+static int
 ticket_await(aco_channel *channel, aco_msg *msg, aco_ticket *ticket, size_t n, unsigned hops)
 {
+    size_t size = aco_msg_size(msg);
+
+    if (ticket->asker != NULL && ticket->asker->asked_bytes + size > ACO_CHANNEL_AWAIT)
+        return ACO_EBUSY;
+    if (ticket->asker != NULL) ticket->asker->asked_bytes += size;
     ticket->msg = aco_msg_ref(msg);
     ticket->channel = channel;
     ticket->n = n;
@@ -295,6 +309,7 @@ ticket_await(aco_channel *channel, aco_msg *msg, aco_ticket *ticket, size_t n, u
     ticket->refs++;
     ticket->pending++;
     aco_list_append(&channel->awaiting, &ticket->awaiting);
+    return ACO_OK;
 }
 
 /* A message from elsewhere for a channel whose home is in this process. */
@@ -311,7 +326,7 @@ aco_chan_accept(aco_channel *channel, aco_msg *msg, aco_ticket *ticket, size_t n
     else if (!transformed && (channel->transforms || channel->queued > 0))
         err = job_post(channel, msg, ticket, n, hops);
     else if (n > channel->count && ticket != NULL && !ticket->dropped)
-        ticket_await(channel, msg, ticket, n, hops);
+        err = ticket_await(channel, msg, ticket, n, hops);
     else if (n <= channel->count)
         aco_chan_fan_out(channel, msg, ticket, hops);
     if (err != ACO_OK) ticket_note(ticket, 0, err);

@@ -902,6 +902,57 @@ test_malformed(world *w)
     aco_channel_unref(channel);
 }
 
+/* Who goes on although it was told to hold back is told so; who asks for too much is not served. */
+static void
+test_limits(world *w)
+{
+    side *home = &w->sides[0], *away = &w->sides[1];
+    const uint8_t *from = aco_process_id(away->process);
+    aco_channel *channel = channel_at(home, "limits");
+    aco_identity identity;
+    uint8_t key[ACO_IDENTITY_SIZE], body[26] = {0};
+    enum { LARGE = 16 << 20 };
+    char *bytes = calloc(1, LARGE);
+    aco_msg *large = aco_msg_new(bytes, LARGE);
+    int err = ACO_OK, count = 0;
+    coro c;
+
+    free(bytes);
+    coro_open(&c, home, 1);
+    subscribe(w, home, channel, &c);
+    aco_channel_identity(channel, &identity);
+    aco_identity_write(&identity, key);
+    memcpy(body, key + 16, 12);
+    while (err == ACO_OK && count < 100) {
+        err = aco_channel_frame(home->process, from, "there:1", PUBLISH, body, sizeof body, large);
+        count++;
+    }
+    CHECK(err == ACO_EPROTOCOL && count > 16 && count < 20);
+    while (got(&c) == 0 && aco_mailbox_count(c.mailbox) > 0)
+        continue;
+    lose(w, home, away);
+    body[23] = 9; /* subscribers that will not come */
+    for (count = 0; count < 5; count++) {
+        body[18] = 1;
+        body[19] = (uint8_t)count;
+        CHECK(aco_channel_frame(home->process, from, "there:1", PUBLISH, body, sizeof body,
+                                large) == ACO_OK);
+    }
+    aco_channels_flush(home->process);
+    packet *p = take(w), *last = NULL;
+    for (; p != NULL; p = take(w)) {
+        if (last != NULL) packet_free(last);
+        last = p;
+    }
+    CHECK(last != NULL && last->type == COUNT && last->body[19] == 4); /* the fifth: busy */
+    CHECK(last->body[24] == 7);
+    packet_free(last);
+    lose(w, home, away);
+    aco_msg_unref(large);
+    coro_close(&c);
+    aco_channel_unref(channel);
+}
+
 /* Threads that publish, subscribe, and bring frames, all at once. */
 struct stress {
     world *w;
@@ -989,7 +1040,7 @@ main(void)
     static void (*const tests[])(world *) = {
         test_one_process, test_once,      test_publish_away, test_await,     test_full_replica,
         test_full_way,    test_lost,      test_unreachable,  test_reordered, test_transform,
-        test_join,        test_malformed, test_threads};
+        test_join,        test_malformed, test_limits,       test_threads};
 
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         world w;
