@@ -229,8 +229,7 @@ aco_connection_flush(aco_connection *c)
         }
         pieces_done(c, put);
         c->sent = aco_now_coarse();
-        if (c->peer != NULL && !aco_list_empty(&c->peer->room) && !aco_peer_is_full(c->peer))
-            aco_waiters_tell(&c->peer->room);
+        if (c->peer != NULL) aco_peer_roomy(c->peer);
     }
     int err =
         c->stage == ACO_STAGE_LEAVING ? aco_secure_end(c->secure) : aco_secure_flush(c->secure);

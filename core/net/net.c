@@ -163,16 +163,20 @@ posts_take(aco_net *net)
     }
 }
 
+/* Write what there is, and what channels have to send since there is room. */
 static void
 dirty_flush(aco_net *net)
 {
-    atomic_store_explicit(&net->has_dirty, false, memory_order_relaxed);
-    while (!aco_list_empty(&net->dirty)) {
-        aco_connection *c = ACO_CONTAINER_OF(net->dirty.next, aco_connection, dirty_link);
-        aco_link_remove(&c->dirty_link);
-        c->dirty = false;
-        if (!c->dead) aco_connection_flush(c);
-    }
+    do {
+        atomic_store_explicit(&net->has_dirty, false, memory_order_relaxed);
+        while (!aco_list_empty(&net->dirty)) {
+            aco_connection *c = ACO_CONTAINER_OF(net->dirty.next, aco_connection, dirty_link);
+            aco_link_remove(&c->dirty_link);
+            c->dirty = false;
+            if (!c->dead) aco_connection_flush(c);
+        }
+        aco_channels_give(net->process, aco_gate_cast);
+    } while (!aco_list_empty(&net->dirty));
 }
 
 static void
@@ -771,6 +775,7 @@ aco_net_close(aco_net *net, aco_time deadline)
     net->running = false;
     net_free_parts(net);
     pthread_mutex_unlock(&net->lock);
+    aco_channels_flush(net->process); /* what is left for others is dropped */
     if (aco_process_set_route(net->process, "") != ACO_OK) return lost; /* it keeps the old one */
     return lost;
 }
