@@ -23,6 +23,7 @@
 #include "bindings/stream.h"
 #include "bindings/swap.h"
 #include "bindings/tls.h"
+#include "bindings/transfer.h"
 #include "bindings/udp.h"
 #include "bindings/waitq.h"
 #include "bindings/watch.h"
@@ -110,6 +111,7 @@ acl_open_core(lua_State *L, struct event_base *base)
     acl_open_tls(L, e);
     acl_open_resolve(L, e);
     acl_open_doctor(L, e);
+    acl_open_transfer(L, e);
     acl_open_file(L, e);
     acl_open_process(L, e);
 #ifdef HAVE_LLHTTP

@@ -199,7 +199,7 @@ many_k(lua_State *L, int status, lua_KContext engine)
         return 2;
     }
     if (results == 0 && m->mailbox && c->task.wake_index == c->receive_index)
-        acl_mailbox_get(L, e, c, &results); /* of another engine: it is in the mailbox */
+        results = acl_mailbox_get(L, e, c); /* of another engine: it is in the mailbox */
     return results + 1;
 }
 

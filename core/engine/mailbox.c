@@ -111,14 +111,28 @@ mailbox_grow(aco_mailbox *mb)
     return ACO_OK;
 }
 
+bool
+aco_mailbox_roomy(const aco_mailbox *mb)
+{
+    return !mb->shared && !mb->closed && mb->count < mb->capacity &&
+           mb->count + mb->promised < mb->limit && mb->bytes < ACO_MAILBOX_BYTES &&
+           aco_list_empty(&mb->space);
+}
+
+void
+aco_mailbox_append(aco_mailbox *mb, aco_entry entry)
+{
+    mb->ring[(mb->head + mb->count++) & (mb->capacity - 1)] = entry;
+    mb->bytes += entry.size;
+}
+
 static int
-mailbox_append(aco_mailbox *mb, aco_entry entry)
+mailbox_try(aco_mailbox *mb, aco_entry entry)
 {
     if (mb->closed) return ACO_ECLOSED;
     if (mailbox_is_full(mb)) return ACO_EBUSY;
     if (mb->count == mb->capacity && mailbox_grow(mb) != ACO_OK) return ACO_ENOMEM;
-    mb->ring[(mb->head + mb->count++) & (mb->capacity - 1)] = entry;
-    mb->bytes += entry.size;
+    aco_mailbox_append(mb, entry);
     return ACO_OK;
 }
 
@@ -126,7 +140,7 @@ int
 aco_mailbox_push(aco_mailbox *mb, aco_entry entry)
 {
     mailbox_lock(mb);
-    int err = mailbox_append(mb, entry);
+    int err = mailbox_try(mb, entry);
     mailbox_unlock(mb);
     return err;
 }
@@ -156,7 +170,7 @@ mailbox_post(aco_mailbox *mb, aco_parcel *parcel, const aco_return *who, bool fo
     pthread_mutex_lock(&mb->lock);
     bool was_forced = mb->forced;
     mb->forced |= forced;
-    int err = mailbox_append(mb, entry);
+    int err = mailbox_try(mb, entry);
     mb->forced = was_forced;
     if (err == ACO_EBUSY && who != NULL) err = mailbox_add_waiter(mb, who);
     if (err == ACO_OK && !mb->notified) {
@@ -291,20 +305,31 @@ aco_mailbox_awaited(aco_mailbox *mb)
 }
 
 bool
+aco_mailbox_idle(const aco_mailbox *mb)
+{
+    return !mb->shared && mb->count == 0 && aco_list_empty(&mb->space);
+}
+
+static bool
+mailbox_take(aco_mailbox *mb, aco_entry *entry)
+{
+    if (mb->count == 0) return false;
+    *entry = mb->ring[mb->head];
+    mb->head = (mb->head + 1) & (mb->capacity - 1);
+    mb->count--;
+    mb->bytes -= entry->size;
+    return true;
+}
+
+bool
 aco_mailbox_pop(aco_loop *loop, aco_mailbox *mb, aco_entry *entry)
 {
     waiter *woken = NULL;
 
-    if (!mb->shared && mb->count == 0 && aco_list_empty(&mb->space)) return false;
+    if (!mb->shared && aco_list_empty(&mb->space)) return mailbox_take(mb, entry);
     mailbox_lock(mb);
-    bool found = mb->count > 0;
-    if (found) {
-        *entry = mb->ring[mb->head];
-        mb->head = (mb->head + 1) & (mb->capacity - 1);
-        mb->count--;
-        mb->bytes -= entry->size;
-        if (mb->waiters != NULL && mailbox_is_roomy(mb)) woken = mailbox_take_waiters(mb);
-    }
+    bool found = mailbox_take(mb, entry);
+    if (found && mb->waiters != NULL && mailbox_is_roomy(mb)) woken = mailbox_take_waiters(mb);
     mailbox_unlock(mb);
     if (!aco_list_empty(&mb->space)) mailbox_admit(loop, mb);
     waiters_tell(woken);

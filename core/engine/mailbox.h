@@ -51,9 +51,17 @@ void aco_mailbox_share(aco_mailbox *mb, aco_inbox *inbox);
 /** Owner's thread: append. Takes over the entry on ACO_OK only. ACO_EBUSY: full. ACO_ENOMEM. */
 ACO_MUSTUSE int aco_mailbox_push(aco_mailbox *mb, aco_entry entry);
 
+/** Owner's thread: would a push only have to append? May say false all the same. If true,
+ * aco_mailbox_append is the short way of one push. */
+bool aco_mailbox_roomy(const aco_mailbox *mb);
+void aco_mailbox_append(aco_mailbox *mb, aco_entry entry);
+
 /** Owner's thread: take the oldest entry; false when there is none. Senders that waited are woken.
  */
 bool aco_mailbox_pop(aco_loop *loop, aco_mailbox *mb, aco_entry *entry);
+
+/** Owner's thread: a pop would find nothing and change nothing. May say false all the same. */
+bool aco_mailbox_idle(const aco_mailbox *mb);
 
 /** Any thread, of a shared mailbox: append. Takes over the parcel on ACO_OK only.
  *  ACO_EBUSY: full; then `waiter`, when not NULL, gets one ACO_POST_SPACE once there is room.

@@ -11,13 +11,13 @@
  * seconds ends. */
 enum { LANE_THREADS = 8, POOL_IDLE = 10 };
 
-/* Each kind of job has its own: name servers that do not answer keep nobody from files. */
+/* Jobs of one kind. */
 typedef struct lane {
     aco_job *head, *tail;
     size_t queued, running;
 } lane;
 
-enum { LANES = 2 };
+enum { LANES = ACO_JOB_KINDS };
 
 struct aco_pool {
     pthread_mutex_t lock;

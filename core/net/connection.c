@@ -4,6 +4,7 @@
 #include "core/net/state.h"
 
 #include "core/base/clock.h"
+#include "core/net/receiver.h"
 #include "core/base/msgpack.h"
 #include "core/base/version.h"
 #include "core/io/socket.h"
@@ -306,6 +307,18 @@ connected(aco_connection *c)
     aco_net_watch_fd(c->net, &c->source, EPOLLIN);
 }
 
+/* A connection for a file goes to a thread of its own, with the answer to its preface. */
+static void
+file_serve(aco_connection *c)
+{
+    uint16_t port = listens_at(c);
+    int fd = c->source.fd;
+
+    connection_bury(c);
+    c->source.fd = -1;
+    (void)!aco_receiver_serve(c->net->receiver, fd, c->preface, port);
+}
+
 /* The acceptor's side: what does the preface ask for? */
 static void
 preface_serve(aco_connection *c)
@@ -317,7 +330,10 @@ preface_serve(aco_connection *c)
 
     if (status == ACO_PREFACE_OK && p.mode != mode) status = ACO_PREFACE_MODE;
     if (status == ACO_PREFACE_OK && p.server != 0) status = ACO_PREFACE_SERVER;
-    if (status == ACO_PREFACE_OK && p.kind != ACO_PREFACE_MESSAGES) status = ACO_PREFACE_KIND;
+    if (status == ACO_PREFACE_OK && p.kind == ACO_PREFACE_FILE) {
+        file_serve(c);
+        return;
+    }
     if (status == ACO_PREFACE_FOREIGN) { /* whoever it is, it does not speak this */
         fail(c, ACO_EPROTOCOL, "it does not speak asyncoro's protocol");
         return;

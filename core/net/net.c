@@ -2,6 +2,7 @@
 #include "core/net/state.h"
 
 #include "core/base/clock.h"
+#include "core/net/receiver.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -432,12 +433,9 @@ net_options(aco_net *net, const struct aco_net_options *options)
     net->heartbeat = options->heartbeat > 0 ? options->heartbeat : ACO_NET_HEARTBEAT;
     net->timeout = options->peer_timeout > 0 ? options->peer_timeout : 3 * net->heartbeat;
     net->queue_limit = options->queue_limit > 0 ? options->queue_limit : ACO_NET_QUEUE_LIMIT;
-    net->max_file_size = options->max_file_size;
     net->code = options->code;
     net->ignores = false;
     net->secret = aco_secret_ref(options->secret);
-    free(net->dest_path);
-    net->dest_path = options->dest_path != NULL ? strdup(options->dest_path) : NULL;
     const char *name = options->name != NULL ? options->name : net->location;
     snprintf(net->name, sizeof net->name, "%.*s", ACO_NAME_MAX, name);
 }
@@ -493,6 +491,17 @@ net_peers(aco_net *net, const struct aco_net_options *options, char **why)
     return ACO_OK;
 }
 
+static int
+net_files(aco_net *net, const struct aco_net_options *options, char **why)
+{
+    const struct aco_receiver_options files = {.dest_path = options->dest_path,
+                                               .max_file_size = options->max_file_size,
+                                               .secret = net->secret};
+
+    free(*why);
+    return aco_receiver_new(&files, &net->receiver, why);
+}
+
 /* Give back what a start, or a part of one, has taken. */
 static void
 net_free_parts(aco_net *net)
@@ -503,6 +512,8 @@ net_free_parts(aco_net *net)
     net->beacon.events = 0;
     aco_endpoint_close(net);
     aco_places_free(net);
+    aco_receiver_close(net->receiver);
+    net->receiver = NULL;
     if (net->seat != NULL) aco_seat_leave(net->seat);
     net->seat = NULL;
     if (net->inbox != NULL) {
@@ -530,7 +541,8 @@ net_open(aco_net *net, const struct aco_net_options *options, char **why)
     if (err != ACO_OK) return err;
     aco_secret_unref(net->secret);
     net_options(net, options);
-    err = net_discovery(net, options, why);
+    err = net_files(net, options, why);
+    if (err == ACO_OK) err = net_discovery(net, options, why);
     if (err == ACO_OK) err = net_peers(net, options, why);
     if (err == ACO_OK) err = aco_process_set_route(net->process, net->location);
     net->stop = net->closing = false;
@@ -566,6 +578,17 @@ aco_net_running(aco_net *net)
     bool running = net->running;
     pthread_mutex_unlock(&net->lock);
     return running;
+}
+
+bool
+aco_net_dest_path(aco_net *net, char *path, size_t size)
+{
+    pthread_mutex_lock(&net->lock);
+    const char *known = net->receiver != NULL ? aco_receiver_path(net->receiver) : NULL;
+    bool fits = known != NULL && strlen(known) < size;
+    if (fits) memcpy(path, known, strlen(known) + 1);
+    pthread_mutex_unlock(&net->lock);
+    return fits;
 }
 
 void
@@ -708,6 +731,5 @@ aco_net_free(aco_gate *gate)
     pthread_cond_destroy(&net->changed);
     pthread_cond_destroy(&net->called);
     pthread_mutex_destroy(&net->lock);
-    free(net->dest_path);
     free(net);
 }

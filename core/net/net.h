@@ -110,6 +110,9 @@ void aco_net_ignore_peers(aco_net *net, bool ignore);
 /** The secret in force, for a file transfer: a reference of the caller's. */
 struct aco_secret *aco_net_secret(aco_net *net);
 
+/** The folder in which files of others arrive; false: none are taken. */
+bool aco_net_dest_path(aco_net *net, char *path, size_t size);
+
 /* The engine that waits -------------------------------------------------------------------------
  * An engine that has nothing to do runs the network itself, which spares two changes of threads for
  * each message; the network's thread takes over when the engine has been busy for a millisecond,

@@ -285,8 +285,7 @@ struct aco_net {
     char location[ACO_ROUTE_MAX + 1], name[ACO_NAME_MAX + 1], bound[ACO_ADDRESS_TEXT];
     aco_time heartbeat, timeout;
     size_t queue_limit;
-    char *dest_path;
-    uint64_t max_file_size;
+    struct aco_receiver *receiver; /* of files */
     bool code, ignores, has_v6;
     aco_time limit_since; /* of the second in which `limit_count` connections were refused */
     unsigned limit_count;

@@ -282,6 +282,52 @@ test_threads(aco_loop *loop)
     aco_mailbox_unref(mb);
 }
 
+/* The short ways say yes only where the long ones would do the same. */
+static void
+test_short_ways(aco_loop *loop)
+{
+    const aco_entry word = {.tag = 7, .u.word = 1};
+    aco_task task;
+    aco_entry entry;
+
+    aco_task_init(&task, 1);
+    aco_mailbox *mb = aco_mailbox_new(&task, 9);
+    CHECK(aco_mailbox_idle(mb) && !aco_mailbox_roomy(mb)); /* it has no memory yet */
+    CHECK(aco_mailbox_push(mb, word) == ACO_OK && !aco_mailbox_idle(mb));
+    for (; aco_mailbox_roomy(mb);)
+        aco_mailbox_append(mb, word);
+    CHECK(aco_mailbox_count(mb) == 8 && !aco_mailbox_full(mb)); /* the ring would have to grow */
+    CHECK(aco_mailbox_push(mb, word) == ACO_OK && aco_mailbox_full(mb));
+    CHECK(!aco_mailbox_roomy(mb)); /* the limit */
+    CHECK(aco_mailbox_pop(loop, mb, &entry) && aco_mailbox_roomy(mb));
+    aco_mailbox_share(mb, loop->inbox);
+    CHECK(!aco_mailbox_roomy(mb)); /* others may post at the same time */
+    while (aco_mailbox_pop(loop, mb, &entry))
+        continue;
+    CHECK(!aco_mailbox_idle(mb));
+    aco_mailbox_close(loop, mb);
+    aco_mailbox_unref(mb);
+}
+
+/* A message completes the wait for it, and its deadline is none any more. */
+static void
+test_received(aco_loop *loop)
+{
+    aco_task task;
+
+    aco_task_init(&task, 1);
+    task.state = ACO_RUNNING;
+    aco_wait_begin(&task, ACO_WAIT_RECEIVE);
+    task.flags = ACO_TASK_RECEIVE;
+    CHECK(aco_wait_deadline(loop, &task, 1) == ACO_OK);
+    aco_wait_park(loop, &task);
+    CHECK(loop->parked == 1 && loop->timers.count == 1);
+    aco_task_received(loop, &task);
+    CHECK(task.state == ACO_READY && task.wake_err == ACO_OK && task.flags == 0);
+    CHECK(loop->parked == 0 && loop->timers.count == 0 && loop->ready == 1);
+    CHECK(aco_loop_pop(loop) == &task && aco_loop_pop(loop) == NULL);
+}
+
 int
 main(void)
 {
@@ -292,6 +338,8 @@ main(void)
     test_limit(&loop);
     test_ring(&loop);
     test_space(&loop);
+    test_short_ways(&loop);
+    test_received(&loop);
     test_close_tells(&loop);
     test_threads(&loop);
     aco_loop_fini(&loop);
