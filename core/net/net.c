@@ -685,6 +685,7 @@ aco_net_close(aco_net *net, aco_time deadline)
     net->closing = true;
     pthread_cond_signal(&net->called);
     aco_endpoint_close(net);
+    posts_take(net); /* ends of coros, and answers: they are to be sent too */
     while (unsent(net) > 0 && turn_await(net, deadline))
         continue;
     size_t lost = unsent(net);
