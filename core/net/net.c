@@ -751,7 +751,7 @@ aco_net_close(aco_net *net, aco_time deadline)
     net->closing = true;
     pthread_cond_signal(&net->called);
     aco_endpoint_close(net);
-    posts_take(net); /* the ends of coros, which others have to hear of */
+    posts_take(net); /* the ends of coros, and answers, of which others have to hear */
     while (unsent(net) > 0 && turn_await(net, deadline))
         continue;
     size_t lost = unsent(net);
