@@ -335,7 +335,9 @@ receive_frame(aco_carrier *c, aco_receipt *r)
 {
     if (c->type != ACO_FILE_PUT && c->type != ACO_FILE_REMOVE)
         return aco_carrier_fail(c, ACO_EPROTOCOL, "no transfer begins like this");
-    if (r->dest == NULL) return aco_carrier_fail(c, ACO_EDENIED, "no files are taken there");
+    if (r->dest == NULL)
+        return aco_carrier_fail(c, ACO_EDENIED, "no files are taken there%s%s",
+                                r->why != NULL ? ": " : "", r->why != NULL ? r->why : "");
     return c->type == ACO_FILE_PUT ? receive_put(c, r) : receive_remove(c, r);
 }
 

@@ -28,7 +28,9 @@ struct aco_receiver {
     struct aco_receiver_stats stats; /* less `busy` */
     int wake;                        /* readable: all that is under way ends */
     pid_t pid;
-    aco_dest *dest;
+    bool usual;             /* the folder is the usual one */
+    aco_dest *dest;         /* not yet, when it is the usual one */
+    char why[ACO_DEST_WHY]; /* it could not be opened */
     uint64_t max_file_size;
     unsigned most;
     aco_time patience;
@@ -80,6 +82,43 @@ visit_free(visit *v, const aco_receipt *receipt, const char *refusal)
     free(v);
 }
 
+/* The folder ------------------------------------------------------------------------------------
+ */
+
+static int
+folder_open(aco_receiver *r, const char *path, char why[ACO_DEST_WHY])
+{
+    int err = aco_dest_open(path, &r->dest, why);
+
+    if (err == ACO_OK) aco_part_prune(r->dest);
+    return err;
+}
+
+/* With the lock. What failed once is tried again. */
+static void
+folder_usual(aco_receiver *r)
+{
+    char *path = aco_dest_usual();
+
+    if (path == NULL)
+        snprintf(r->why, sizeof r->why, "this user has no home");
+    else if (folder_open(r, path, r->why) == ACO_OK)
+        r->why[0] = '\0';
+    free(path);
+}
+
+/* The folder, or NULL, and `why` is why, if there is more to say. */
+static aco_dest *
+folder_of(aco_receiver *r, char why[ACO_DEST_WHY])
+{
+    pthread_mutex_lock(&r->lock);
+    if (r->dest == NULL && r->usual) folder_usual(r);
+    aco_dest *dest = r->dest;
+    memcpy(why, r->why, ACO_DEST_WHY);
+    pthread_mutex_unlock(&r->lock);
+    return dest;
+}
+
 /* A connection ----------------------------------------------------------------------------------
  */
 
@@ -127,7 +166,12 @@ visit_serve(visit *v, aco_carrier *c, aco_receipt *receipt)
 
     if (err != ACO_OK) return err;
     c->patience = v->r->patience;
-    if (visit_move(v)) return aco_receive(c, receipt);
+    if (visit_move(v)) {
+        char why[ACO_DEST_WHY];
+        receipt->dest = folder_of(v->r, why);
+        receipt->why = why[0] != '\0' ? why : NULL;
+        return aco_receive(c, receipt);
+    }
     err = aco_carrier_fail(c, ACO_EBUSY, "%u files are on their way there; try again later",
                            v->r->most);
     aco_receive_refuse(c, err);
@@ -138,7 +182,7 @@ static void *
 visit_run(void *arg)
 {
     visit *v = arg;
-    aco_receipt receipt = {.dest = v->r->dest, .max_file_size = v->r->max_file_size};
+    aco_receipt receipt = {.max_file_size = v->r->max_file_size};
     aco_carrier *c = malloc(sizeof *c);
 
     if (c == NULL) {
@@ -187,10 +231,9 @@ receiver_fill(aco_receiver *r, const struct aco_receiver_options *options, char 
         snprintf(why, ACO_DEST_WHY, "too many open files");
         return ACO_ELIMIT;
     }
-    if (options->dest_path == NULL) return ACO_OK;
-    int err = aco_dest_open(options->dest_path, &r->dest, why);
-    if (err == ACO_OK) aco_part_prune(r->dest);
-    return err;
+    r->usual = options->dest_path == NULL;
+    return r->usual || options->dest_path[0] == '\0' ? ACO_OK
+                                                     : folder_open(r, options->dest_path, why);
 }
 
 int
@@ -272,9 +315,12 @@ aco_receiver_serve(aco_receiver *r, int fd, const uint8_t preface[8], uint16_t p
 }
 
 const char *
-aco_receiver_path(const aco_receiver *r)
+aco_receiver_path(aco_receiver *r)
 {
-    return r->dest != NULL ? aco_dest_path(r->dest) : NULL;
+    char why[ACO_DEST_WHY];
+    aco_dest *dest = folder_of(r, why);
+
+    return dest != NULL ? aco_dest_path(dest) : NULL;
 }
 
 void

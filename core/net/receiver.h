@@ -22,7 +22,7 @@ enum {
 
 /** What is taken; zeros stand for what is usual. Everything is copied. */
 struct aco_receiver_options {
-    const char *dest_path;     /* NULL: nothing is */
+    const char *dest_path;     /* NULL: the usual one, opened when it is needed; "": nothing is */
     uint64_t max_file_size;    /* 0: no limit */
     unsigned most;             /* files at once */
     aco_time patience;         /* so long may a transfer stand still; 30 s */
@@ -46,8 +46,8 @@ ACO_MUSTUSE int aco_receiver_new(const struct aco_receiver_options *options, aco
 ACO_MUSTUSE int aco_receiver_serve(aco_receiver *r, int fd, const uint8_t preface[8],
                                    uint16_t port);
 
-/** The path of the folder, NULL when nothing is taken. */
-const char *aco_receiver_path(const aco_receiver *r);
+/** The path of the folder, which stays as long as the receiver; NULL when nothing is taken. */
+const char *aco_receiver_path(aco_receiver *r);
 void aco_receiver_stats(aco_receiver *r, struct aco_receiver_stats *stats);
 
 /** Cut off all that is under way, wait until it has ended, and let go. NULL is allowed. In a child

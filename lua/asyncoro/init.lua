@@ -38,11 +38,11 @@ end
 -- The other nouns, each loaded at its first use.
 local nouns <const> = {
     atexit = "atexit", categories = "categories", channel = "channel", condition = "lock", connect = "socket",
-    event = "event", file = "file", group = "group", http = "http", listen = "socket", locate_channel = "channel",
-    lock = "lock", log = "log", process = "process", queue = "queue", resolve = "resolve", rlock = "lock",
-    select = "select", semaphore = "semaphore", signal = "signal", socket = "socket", stderr = "standard",
-    stdin = "standard", stdout = "standard", supervisor = "supervisor", thread_pool = "pool", tls = "tls",
-    udp = "udp",
+    del_file = "transfer", dest_path = "transfer", event = "event", file = "file", group = "group", http = "http",
+    listen = "socket", locate_channel = "channel", lock = "lock", log = "log", process = "process", queue = "queue",
+    resolve = "resolve", rlock = "lock", send_file = "transfer", select = "select", semaphore = "semaphore",
+    signal = "signal", socket = "socket", stderr = "standard", stdin = "standard", stdout = "standard",
+    supervisor = "supervisor", thread_pool = "pool", tls = "tls", udp = "udp",
 }
 
 local function load_noun(name)
