@@ -109,6 +109,7 @@ struct acl_engine {
     int abandon_ref;
     acl_coro *undone; /* its thread has ended, but there was no memory to see to its end */
     int atexit_ref, on_interrupt_ref;
+    bool own;           /* the Lua state is of our making: acl_own */
     bool in_run;        /* a run is under way */
     bool interruptible; /* the host waits for what no deadlock report knows of: a terminal, its own
                            loop */
@@ -142,6 +143,13 @@ static inline acl_engine *
 acl_self(lua_State *L) /* [-] in a function made by acl_setfuncs */
 {
     return lua_touserdata(L, lua_upvalueindex(ACL_UP_ENGINE));
+}
+/* The same in a state of our own (e->own), where the space that Lua leaves before each thread is
+ * the engine's: quicker than an upvalue. Functions that are called most come twice for that. */
+static inline acl_engine *
+acl_own(lua_State *L) /* [-] */
+{
+    return *(acl_engine **)lua_getextraspace(L);
 }
 void acl_setfuncs(lua_State *L, acl_engine *e, const luaL_Reg *funcs);   /* into the table on top */
 void acl_setmethods(lua_State *L, acl_engine *e, const luaL_Reg *funcs); /* of coro handles */
@@ -188,6 +196,15 @@ bool acl_can_wait(lua_State *L, const acl_engine *e); /* [-] */
 aco_time acl_opt_deadline(lua_State *L, int idx); /* seconds or nil at idx -> deadline; 0 gives 0 */
 int acl_park(lua_State *L, acl_engine *e, acl_coro *c, aco_time deadline, lua_KContext ctx,
              lua_KFunction k);
+static inline int /* the same without a deadline */
+acl_park_long(lua_State *L, acl_engine *e, acl_coro *c, lua_KContext ctx, lua_KFunction k)
+{
+    aco_wait_park(&e->loop, &c->task);
+    c->waiter = L;
+    c->nvals = 0;
+    c->wait_serial++;
+    return lua_yieldk(L, 0, ctx, k);
+}
 void acl_wait_end(lua_State *L, acl_engine *e,
                   acl_coro *c); /* in a continuation: raises what is pending */
 int acl_fail(lua_State *L, int err, const char *fmt, ...) ACO_PRINTF(3, 4); /* nil, message, code */
@@ -200,9 +217,12 @@ int acl_raise_pending(lua_State *L, acl_engine *e, acl_coro *c);
 int acl_message_put(lua_State *L, acl_engine *e, acl_coro *c, int n);
 /* The same for a coro that waits for a message (ACO_TASK_RECEIVE): leaves them on its stack. [-] */
 void acl_message_hand(lua_State *L, acl_engine *e, acl_coro *c, int n);
+/* The same for one value, at idx, that only has to be put into the mailbox, which has room and is
+ * known to this engine only; false, and nothing has happened, when it is not as simple. */
+bool acl_message_queue(lua_State *L, acl_engine *e, acl_coro *c, int idx);
 int acl_mailbox_put(lua_State *L, acl_engine *e, acl_coro *c, int idx);
-bool acl_mailbox_get(lua_State *L, acl_engine *e, acl_coro *c,
-                     int *nresults); /* pushes message [, reply] */
+int acl_mailbox_get(lua_State *L, acl_engine *e,
+                    acl_coro *c); /* pushes message [, reply]; how many, 0: it is empty */
 void acl_mailbox_drop(lua_State *L, acl_engine *e,
                       acl_coro *c); /* at the end of a coro: empty and close it */
 aco_mailbox *acl_mailbox(lua_State *L, acl_coro *c, size_t limit); /* made on demand */

@@ -208,7 +208,7 @@ ASYNCORO_API const char *asyncoro_last_error(const asyncoro *runtime);
 /** The main thread of the Lua state: to register C functions and set globals, between calls of
  * this library, on the owner's thread. Use protected calls, leave its stack as it was, and do not
  * close it. C functions must not let a Lua error pass through C++ frames or frames of this library.
- */
+ * In a state that the library has made, the space of lua_getextraspace belongs to the library. */
 ASYNCORO_API struct lua_State *asyncoro_lua(asyncoro *runtime);
 
 /** asyncoro's version, "0.1.0". Any thread. */

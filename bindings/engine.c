@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* engine.c -- the engine of a Lua state: made with asyncoro.core, ended with the state. */
 #include "bindings/engine.h"
+#include "bindings/alloc.h"
 #include "bindings/leash.h"
 #include "bindings/nest.h"
 #include "bindings/reach.h"
@@ -242,6 +243,11 @@ acl_engine_open(lua_State *L, struct event_base *base)
     lua_setmetatable(L, -2);
     engine_loop(L, e, base);
     e->L = main_thread(L);
+    e->own = lua_getallocf(L, NULL) == acl_alloc_function;
+    if (e->own) { /* threads made from now on begin with a copy */
+        *(acl_engine **)lua_getextraspace(e->L) = e;
+        *(acl_engine **)lua_getextraspace(L) = e;
+    }
     e->threads_ref = ref_table(L, NULL);
     e->nests_ref = ref_table(L, NULL);
     e->values_ref = ref_table(L, NULL);

@@ -64,12 +64,25 @@ acl_mailbox_put(lua_State *L, acl_engine *e, acl_coro *c, int idx)
     return err;
 }
 
+bool
+acl_message_queue(lua_State *L, acl_engine *e, acl_coro *c, int idx)
+{
+    aco_mailbox *mb = c->task.mailbox;
+
+    if (mb == NULL || (c->flags & ACL_ENDED) || !aco_mailbox_roomy(mb)) return false;
+    aco_mailbox_append(mb, entry_make(L, e, idx));
+    return true;
+}
+
 void
 acl_message_hand(lua_State *L, acl_engine *e, acl_coro *c, int n)
 {
     lua_xmove(L, c->waiter, n);
-    aco_task_wake(&e->loop, &c->task, ACO_OK, c->receive_index);
     c->nvals = (uint8_t)n;
+    if (ACO_LIKELY(c->task.flags == ACO_TASK_RECEIVE))
+        aco_task_received(&e->loop, &c->task);
+    else
+        aco_task_wake(&e->loop, &c->task, ACO_OK, c->receive_index);
 }
 
 int
@@ -104,7 +117,7 @@ parcel_open(lua_State *L, acl_engine *e, aco_parcel *parcel)
 {
     acl_parcel_box(L, parcel); /* frees it whatever happens below */
     int box = lua_gettop(L);
-    int err = acl_decode(L, aco_msg_data(parcel->msg), aco_msg_size(parcel->msg));
+    int err = acl_decode_msg(L, parcel->msg);
     if (err != ACO_OK) {
         lua_pushnil(L);
         lua_insert(L, -2);
@@ -150,15 +163,13 @@ entry_push(lua_State *L, acl_engine *e, const aco_entry *entry)
     }
 }
 
-bool
-acl_mailbox_get(lua_State *L, acl_engine *e, acl_coro *c, int *nresults)
+int
+acl_mailbox_get(lua_State *L, acl_engine *e, acl_coro *c)
 {
     aco_entry entry;
 
-    if (c->task.mailbox == NULL || !aco_mailbox_pop(&e->loop, c->task.mailbox, &entry))
-        return false;
-    *nresults = entry_push(L, e, &entry);
-    return true;
+    if (c->task.mailbox == NULL || !aco_mailbox_pop(&e->loop, c->task.mailbox, &entry)) return 0;
+    return entry_push(L, e, &entry);
 }
 
 void

@@ -104,6 +104,33 @@ send_deadline(lua_State *L)
     return acl_opt_deadline(L, SEND_ARGS);
 }
 
+/* A message that is not handed over at once, or wrong arguments. */
+static ACO_APART int
+send_message(lua_State *L)
+{
+    luaL_checkany(L, SEND_MESSAGE);
+    aco_time deadline = send_deadline(L);
+    lua_settop(L, SEND_MESSAGE);
+    return send_try(L, deadline, false);
+}
+
+static ACO_APART int
+send_queued(lua_State *L, acl_engine *e, acl_coro *to)
+{
+    return acl_message_queue(L, e, to, SEND_MESSAGE) ? send_result(L) : send_message(L);
+}
+
+static inline int
+send(lua_State *L, acl_engine *e)
+{
+    acl_coro *to = acl_coro_check(L, SEND_SELF);
+
+    if (ACO_UNLIKELY(lua_gettop(L) != SEND_MESSAGE)) return send_message(L);
+    if (!(to->task.flags & ACO_TASK_RECEIVE)) return send_queued(L, e, to);
+    acl_message_hand(L, e, to, 1);
+    return send_result(L);
+}
+
 /*** Send a message to a coro. Messages of one sender to one receiver arrive in order. A coro of
 this engine gets the value itself, so that both sides see later changes to a table; any other gets a
 copy. Waits only while the receiver's mailbox is full. Where this code cannot wait, and to one's own
@@ -119,16 +146,13 @@ page on values) */
 static int
 coro_send(lua_State *L)
 {
-    acl_coro *to = acl_coro_check(L, SEND_SELF);
+    return send(L, acl_self(L));
+}
 
-    if (ACO_LIKELY(lua_gettop(L) == SEND_MESSAGE && (to->task.flags & ACO_TASK_RECEIVE))) {
-        acl_message_hand(L, acl_self(L), to, 1);
-        return send_result(L);
-    }
-    luaL_checkany(L, SEND_MESSAGE);
-    aco_time deadline = send_deadline(L);
-    lua_settop(L, SEND_MESSAGE);
-    return send_try(L, deadline, false);
+static int
+coro_send_own(lua_State *L)
+{
+    return send(L, acl_own(L));
 }
 
 static int deliver_k(lua_State *L, int status, lua_KContext ctx);
@@ -300,11 +324,11 @@ coro_resume(lua_State *L)
 void
 acl_open_send(lua_State *L, acl_engine *e)
 {
-    static const luaL_Reg methods[] = {{"send", coro_send},
-                                       {"deliver", coro_deliver},
-                                       {"call", coro_call},
-                                       {"resume", coro_resume},
-                                       {NULL, NULL}};
+    const luaL_Reg methods[] = {{"send", e->own ? coro_send_own : coro_send},
+                                {"deliver", coro_deliver},
+                                {"call", coro_call},
+                                {"resume", coro_resume},
+                                {NULL, NULL}};
 
     acl_setmethods(L, e, methods);
 }

@@ -159,11 +159,7 @@ acl_park(lua_State *L, acl_engine *e, acl_coro *c, aco_time deadline, lua_KConte
 {
     if (deadline != ACO_NEVER && aco_wait_deadline(&e->loop, &c->task, deadline) != ACO_OK)
         return luaL_error(L, "not enough memory");
-    aco_wait_park(&e->loop, &c->task);
-    c->waiter = L;
-    c->nvals = 0;
-    c->wait_serial++;
-    return lua_yieldk(L, 0, ctx, k);
+    return acl_park_long(L, e, c, ctx, k);
 }
 
 void
@@ -173,9 +169,6 @@ acl_wait_end(lua_State *L, acl_engine *e, acl_coro *c)
     if (ACO_UNLIKELY(c->task.wake_err == ACO_ECANCELED)) acl_raise_pending(L, e, c);
 }
 
-/*** Give the other coros a turn: wait until every coro that is ready now has run.
-Waits. Also ends when the coro is cancelled, by raising.
-@function yield */
 static int
 turn_k(lua_State *L, int status, lua_KContext engine)
 {
@@ -195,12 +188,25 @@ turn(lua_State *L, acl_engine *e, acl_coro *c)
     return lua_yieldk(L, 0, (lua_KContext)e, turn_k);
 }
 
+static inline int
+yield(lua_State *L, acl_engine *e)
+{
+    return turn(L, e, acl_wait_check(L, e, "yield"));
+}
+
+/*** Give the other coros a turn: wait until every coro that is ready now has run.
+Waits. Also ends when the coro is cancelled, by raising.
+@function yield */
 static int
 acl_yield(lua_State *L)
 {
-    acl_engine *e = acl_self(L);
+    return yield(L, acl_self(L));
+}
 
-    return turn(L, e, acl_wait_check(L, e, "yield"));
+static int
+acl_yield_own(lua_State *L)
+{
+    return yield(L, acl_own(L));
 }
 
 static int
@@ -213,15 +219,9 @@ sleep_k(lua_State *L, int status, lua_KContext engine)
     return 0;
 }
 
-/*** Wait for a time.
-Waits. Nothing but the time, or a cancel, ends it.
-@function sleep
-@tparam[opt=0] number seconds 0 or more, fractions allowed; 0 is the same as `yield()`
-@raise on a negative time or NaN, outside a coro, or where Lua cannot suspend */
-static int
-acl_sleep(lua_State *L)
+static inline int
+sleep_for(lua_State *L, acl_engine *e)
 {
-    acl_engine *e = acl_self(L);
     int whole;
     lua_Integer seconds = lua_tointegerx(L, 1, &whole); /* most often 0, and quicker to see so */
     bool none = whole ? seconds == 0 : lua_isnoneornil(L, 1);
@@ -231,6 +231,23 @@ acl_sleep(lua_State *L)
     if (deadline == 0) return turn(L, e, c);
     aco_wait_begin(&c->task, ACO_WAIT_SLEEP);
     return acl_park(L, e, c, deadline, (lua_KContext)e, sleep_k);
+}
+
+/*** Wait for a time.
+Waits. Nothing but the time, or a cancel, ends it.
+@function sleep
+@tparam[opt=0] number seconds 0 or more, fractions allowed; 0 is the same as `yield()`
+@raise on a negative time or NaN, outside a coro, or where Lua cannot suspend */
+static int
+acl_sleep(lua_State *L)
+{
+    return sleep_for(L, acl_self(L));
+}
+
+static int
+acl_sleep_own(lua_State *L)
+{
+    return sleep_for(L, acl_own(L));
 }
 
 /* What a wait with an alarm value, its second argument, gives at its time-out: that, or nil,
@@ -280,33 +297,58 @@ acl_suspend(lua_State *L)
     return acl_park(L, e, c, deadline, (lua_KContext)e, suspend_k);
 }
 
+/* It ended without a message in hand. */
+static ACO_APART int
+receive_without(lua_State *L, acl_engine *e, acl_coro *c)
+{
+    acl_wait_end(L, e, c);
+    if (c->task.wake_err == ACO_ETIMEOUT) return alarm_result(L, "receive");
+    return acl_mailbox_get(L, e, c);
+}
+
 static int
 receive_k(lua_State *L, int status, lua_KContext engine)
 {
     acl_engine *e = (acl_engine *)engine;
     acl_coro *c = e->current;
-    int results = c->nvals;
 
     (void)status;
-    acl_wait_end(L, e, c);
-    if (results > 0) return results;
-    if (c->task.wake_err == ACO_ETIMEOUT) return alarm_result(L, "receive");
-    acl_mailbox_get(L, e, c, &results);
-    return results;
+    if (ACO_UNLIKELY(c->nvals == 0 || c->task.wake_err != ACO_OK)) return receive_without(L, e, c);
+    c->waiter = NULL;
+    return c->nvals;
 }
 
-static int
-receive(lua_State *L, acl_engine *e, aco_time deadline)
+static inline void
+receive_begin(acl_coro *c)
+{
+    aco_wait_begin(&c->task, ACO_WAIT_RECEIVE);
+    c->task.flags = ACO_TASK_RECEIVE;
+    c->receive_index = 0;
+}
+
+static ACO_APART int
+receive_until(lua_State *L, acl_engine *e, aco_time deadline)
 {
     acl_coro *c = acl_wait_check(L, e, "receive");
-    int results;
+    int results = c->task.mailbox != NULL ? acl_mailbox_get(L, e, c) : 0;
 
-    if (c->task.mailbox != NULL && acl_mailbox_get(L, e, c, &results)) return results;
+    if (results > 0) return results;
     if (deadline == 0) return alarm_result(L, "receive");
-    aco_wait_begin(&c->task, ACO_WAIT_RECEIVE);
-    c->task.flags |= ACO_TASK_RECEIVE;
-    c->receive_index = 0;
+    receive_begin(c);
     return acl_park(L, e, c, deadline, (lua_KContext)e, receive_k);
+}
+
+static inline int
+receive(lua_State *L, acl_engine *e)
+{
+    if (ACO_UNLIKELY(lua_gettop(L) > 0)) return receive_until(L, e, acl_opt_deadline(L, 1));
+    acl_coro *c = acl_wait_check(L, e, "receive");
+    if (c->task.mailbox != NULL && !aco_mailbox_idle(c->task.mailbox)) {
+        int results = acl_mailbox_get(L, e, c);
+        if (results > 0) return results;
+    }
+    receive_begin(c);
+    return acl_park_long(L, e, c, (lua_KContext)e, receive_k);
 }
 
 /*** Take the oldest message out of this coro's mailbox; wait for one when it is empty.
@@ -326,9 +368,13 @@ waits any more
 static int
 acl_receive(lua_State *L)
 {
-    aco_time deadline = lua_gettop(L) == 0 ? ACO_NEVER : acl_opt_deadline(L, 1);
+    return receive(L, acl_self(L));
+}
 
-    return receive(L, acl_self(L), deadline);
+static int
+acl_receive_own(lua_State *L)
+{
+    return receive(L, acl_own(L));
 }
 
 /*** Iterate over the messages of this coro: `for msg, reply in asyncoro.messages() do`.
@@ -343,7 +389,7 @@ messages_next(lua_State *L)
 
     lua_settop(L, 1);
     lua_pushnil(L); /* the alarm value: ends the loop */
-    return receive(L, acl_self(L), deadline);
+    return receive_until(L, acl_self(L), deadline);
 }
 
 static int
@@ -372,18 +418,16 @@ acl_without_wait(lua_State *L)
     return lua_gettop(L);
 }
 
-static const luaL_Reg wait_funcs[] = {
-    {"yield", acl_yield},
-    {"sleep", acl_sleep},
-    {"suspend", acl_suspend},
-    {"receive", acl_receive},
-    {"messages", acl_messages},
-    {"without_wait", acl_without_wait},
-    {NULL, NULL},
-};
-
 void
 acl_open_wait(lua_State *L, acl_engine *e)
 {
-    acl_setfuncs(L, e, wait_funcs);
+    const luaL_Reg funcs[] = {{"yield", e->own ? acl_yield_own : acl_yield},
+                              {"sleep", e->own ? acl_sleep_own : acl_sleep},
+                              {"suspend", acl_suspend},
+                              {"receive", e->own ? acl_receive_own : acl_receive},
+                              {"messages", acl_messages},
+                              {"without_wait", acl_without_wait},
+                              {NULL, NULL}};
+
+    acl_setfuncs(L, e, funcs);
 }

@@ -15,8 +15,8 @@ set(ACO_BINDING_SOURCES
     bindings/alloc.c bindings/call.c bindings/cancel.c bindings/codec.c bindings/coro.c bindings/coroutine.c
     bindings/decode.c bindings/digest.c bindings/dispatch.c bindings/doctor.c bindings/drain.c bindings/drive.c
     bindings/encode.c bindings/engine.c bindings/export.c bindings/file.c bindings/finish.c bindings/fork.c bindings/isolate.c bindings/job.c
-    bindings/group.c bindings/leash.c bindings/lock.c bindings/message.c bindings/module.c bindings/names.c bindings/native.c
-    bindings/nest.c bindings/place.c bindings/process.c bindings/reach.c bindings/read.c bindings/resolve.c bindings/remote.c bindings/report.c bindings/run.c bindings/runtime.c
+    bindings/group.c bindings/leash.c bindings/location.c bindings/lock.c bindings/message.c bindings/module.c bindings/names.c bindings/native.c bindings/network.c
+    bindings/nest.c bindings/place.c bindings/process.c bindings/reach.c bindings/rci.c bindings/read.c bindings/request.c bindings/resolve.c bindings/remote.c bindings/report.c bindings/run.c bindings/runtime.c
     bindings/sched.c bindings/send.c bindings/spawn.c bindings/state.c bindings/swap.c bindings/wait.c
     bindings/signals.c bindings/socket.c bindings/stream.c bindings/tls.c bindings/transfer.c bindings/udp.c bindings/waitq.c bindings/watch.c bindings/write.c)
 if(ACO_LLHTTP)
@@ -29,7 +29,7 @@ set(ACO_LUA_FILES
     asyncoro/http/body.lua asyncoro/http/client.lua asyncoro/http/request.lua asyncoro/http/response.lua
     asyncoro/http/server.lua asyncoro/http/url.lua asyncoro/http/websocket.lua
     asyncoro/init.lua asyncoro/lexer.lua
-    asyncoro/load.lua asyncoro/lock.lua asyncoro/log.lua asyncoro/options.lua asyncoro/pool.lua asyncoro/process.lua asyncoro/prototype.lua asyncoro/queue.lua
+    asyncoro/load.lua asyncoro/lock.lua asyncoro/log.lua asyncoro/names.lua asyncoro/network.lua asyncoro/options.lua asyncoro/peer_status.lua asyncoro/pool.lua asyncoro/process.lua asyncoro/prototype.lua asyncoro/queue.lua asyncoro/rci.lua
     asyncoro/repl.lua asyncoro/require.lua asyncoro/resolve.lua asyncoro/select.lua asyncoro/semaphore.lua asyncoro/signal.lua asyncoro/socket.lua asyncoro/source.lua asyncoro/standard.lua
     asyncoro/supervisor.lua asyncoro/tls.lua asyncoro/transfer.lua asyncoro/udp.lua
     asyncoro/compat/luasocket.lua asyncoro/compat/luasocket_udp.lua asyncoro/compat/luasocket_words.lua)

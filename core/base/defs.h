@@ -11,6 +11,7 @@
 #define ACO_MUSTUSE __attribute__((warn_unused_result))
 #define ACO_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define ACO_COLD __attribute__((cold, noinline))
+#define ACO_APART __attribute__((noinline)) /* so that the caller's short way stays short */
 #define ACO_LIKELY(x) __builtin_expect(!!(x), 1)
 #define ACO_UNLIKELY(x) __builtin_expect(!!(x), 0)
 

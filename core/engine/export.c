@@ -285,8 +285,8 @@ aco_export_value(const aco_export *x, uint8_t out[ACO_HANDLE_VALUE_MAX])
 
     aco_export_identity(x, &identity);
     aco_identity_write(&identity, key);
-    size_t size = aco_handle_write(key, x->far ? x->route : aco_process_route(x->process), x->name,
-                                   handle);
+    size_t size =
+        aco_handle_write(key, x->far ? x->route : aco_process_route(x->process), x->name, handle);
     uint8_t *at = aco_mp_ext(out, (int8_t)(ACO_KIND_CORO + 1 + x->kind), (uint32_t)size);
     memcpy(at, handle, size);
     return (size_t)(at + size - out);

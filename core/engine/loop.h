@@ -70,6 +70,22 @@ aco_loop_pop(aco_loop *loop)
     return task;
 }
 
+/** A message has come for a task that is parked with the flag ACO_TASK_RECEIVE alone, and so is in
+ * no queue: aco_task_wake with ACO_OK, the short way. */
+static inline void
+aco_task_received(aco_loop *loop, aco_task *task)
+{
+    assert(task->state == ACO_PARKED && task->flags == ACO_TASK_RECEIVE);
+    assert(task->clause.link.next == NULL);
+    aco_timer_stop(&loop->timers, &task->timer);
+    loop->parked--;
+    task->flags = 0;
+    task->wake_err = 0;
+    task->wake_index = 0;
+    task->state = ACO_READY;
+    aco_loop_push(loop, task);
+}
+
 /** Let due timers and ready descriptors wake their tasks; wait for that until `deadline` when no
  * task is ready (ACO_NEVER: without end; a deadline in the past: just look). */
 void aco_loop_poll(aco_loop *loop, aco_time deadline);

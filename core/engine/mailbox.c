@@ -24,6 +24,7 @@ struct aco_mailbox {
     aco_entry *ring;
     size_t limit, bytes;
     aco_inbox *inbox; /* owned reference; NULL again at the end of the task */
+    aco_post notice;  /* under way while `notified`, with a reference to this mailbox */
     waiter *waiters;  /* senders of other engines that wait for room, newest first */
 };
 
@@ -110,14 +111,28 @@ mailbox_grow(aco_mailbox *mb)
     return ACO_OK;
 }
 
+bool
+aco_mailbox_roomy(const aco_mailbox *mb)
+{
+    return !mb->shared && !mb->closed && mb->count < mb->capacity &&
+           mb->count + mb->promised < mb->limit && mb->bytes < ACO_MAILBOX_BYTES &&
+           aco_list_empty(&mb->space);
+}
+
+void
+aco_mailbox_append(aco_mailbox *mb, aco_entry entry)
+{
+    mb->ring[(mb->head + mb->count++) & (mb->capacity - 1)] = entry;
+    mb->bytes += entry.size;
+}
+
 static int
-mailbox_append(aco_mailbox *mb, aco_entry entry)
+mailbox_try(aco_mailbox *mb, aco_entry entry)
 {
     if (mb->closed) return ACO_ECLOSED;
     if (mailbox_is_full(mb)) return ACO_EBUSY;
     if (mb->count == mb->capacity && mailbox_grow(mb) != ACO_OK) return ACO_ENOMEM;
-    mb->ring[(mb->head + mb->count++) & (mb->capacity - 1)] = entry;
-    mb->bytes += entry.size;
+    aco_mailbox_append(mb, entry);
     return ACO_OK;
 }
 
@@ -125,7 +140,7 @@ int
 aco_mailbox_push(aco_mailbox *mb, aco_entry entry)
 {
     mailbox_lock(mb);
-    int err = mailbox_append(mb, entry);
+    int err = mailbox_try(mb, entry);
     mailbox_unlock(mb);
     return err;
 }
@@ -147,18 +162,15 @@ mailbox_add_waiter(aco_mailbox *mb, const aco_return *who)
 static int
 mailbox_post(aco_mailbox *mb, aco_parcel *parcel, const aco_return *who, bool forced)
 {
-    /* before the lock: no allocation of ours fails inside */
-    aco_post *post = calloc(1, sizeof *post);
     aco_entry entry = {.tag = ACO_ENTRY_PARCEL, .u.parcel = parcel};
     aco_inbox *inbox = NULL;
 
-    if (post == NULL) return ACO_ENOMEM;
     assert(mb->shared);
     entry.size = (uint32_t)aco_msg_size(parcel->msg);
     pthread_mutex_lock(&mb->lock);
     bool was_forced = mb->forced;
     mb->forced |= forced;
-    int err = mailbox_append(mb, entry);
+    int err = mailbox_try(mb, entry);
     mb->forced = was_forced;
     if (err == ACO_EBUSY && who != NULL) err = mailbox_add_waiter(mb, who);
     if (err == ACO_OK && !mb->notified) {
@@ -166,13 +178,10 @@ mailbox_post(aco_mailbox *mb, aco_parcel *parcel, const aco_return *who, bool fo
         inbox = aco_inbox_ref(mb->inbox);
     }
     pthread_mutex_unlock(&mb->lock);
-    if (inbox == NULL) {
-        free(post);
-        return err;
-    }
-    post->kind = ACO_POST_MAIL;
-    post->object = aco_mailbox_ref(mb);
-    aco_inbox_post(inbox, post); /* closed: the task ends with its engine, the message with it */
+    if (inbox == NULL) return err;
+    mb->notice = (aco_post){.kind = ACO_POST_MAIL, .object = aco_mailbox_ref(mb)};
+    aco_inbox_post(inbox,
+                   &mb->notice); /* closed: the task ends with its engine, the message with it */
     aco_inbox_unref(inbox);
     return ACO_OK;
 }
@@ -296,20 +305,31 @@ aco_mailbox_awaited(aco_mailbox *mb)
 }
 
 bool
+aco_mailbox_idle(const aco_mailbox *mb)
+{
+    return !mb->shared && mb->count == 0 && aco_list_empty(&mb->space);
+}
+
+static bool
+mailbox_take(aco_mailbox *mb, aco_entry *entry)
+{
+    if (mb->count == 0) return false;
+    *entry = mb->ring[mb->head];
+    mb->head = (mb->head + 1) & (mb->capacity - 1);
+    mb->count--;
+    mb->bytes -= entry->size;
+    return true;
+}
+
+bool
 aco_mailbox_pop(aco_loop *loop, aco_mailbox *mb, aco_entry *entry)
 {
     waiter *woken = NULL;
 
-    if (!mb->shared && mb->count == 0 && aco_list_empty(&mb->space)) return false;
+    if (!mb->shared && aco_list_empty(&mb->space)) return mailbox_take(mb, entry);
     mailbox_lock(mb);
-    bool found = mb->count > 0;
-    if (found) {
-        *entry = mb->ring[mb->head];
-        mb->head = (mb->head + 1) & (mb->capacity - 1);
-        mb->count--;
-        mb->bytes -= entry->size;
-        if (mb->waiters != NULL && mailbox_is_roomy(mb)) woken = mailbox_take_waiters(mb);
-    }
+    bool found = mailbox_take(mb, entry);
+    if (found && mb->waiters != NULL && mailbox_is_roomy(mb)) woken = mailbox_take_waiters(mb);
     mailbox_unlock(mb);
     if (!aco_list_empty(&mb->space)) mailbox_admit(loop, mb);
     waiters_tell(woken);
@@ -369,12 +389,20 @@ aco_mailbox_space(aco_mailbox *mb)
     return &mb->space;
 }
 
-aco_task *
-aco_mailbox_notified(aco_mailbox *mb)
+aco_mailbox *
+aco_mailbox_noticed(aco_post *notice)
 {
+    aco_mailbox *mb = notice->object;
+
     mailbox_lock(mb);
     mb->notified = false;
     mailbox_unlock(mb);
+    return mb;
+}
+
+aco_task *
+aco_mailbox_task(const aco_mailbox *mb)
+{
     return mb->task;
 }
 

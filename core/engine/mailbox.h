@@ -51,9 +51,17 @@ void aco_mailbox_share(aco_mailbox *mb, aco_inbox *inbox);
 /** Owner's thread: append. Takes over the entry on ACO_OK only. ACO_EBUSY: full. ACO_ENOMEM. */
 ACO_MUSTUSE int aco_mailbox_push(aco_mailbox *mb, aco_entry entry);
 
+/** Owner's thread: would a push only have to append? May say false all the same. If true,
+ * aco_mailbox_append is the short way of one push. */
+bool aco_mailbox_roomy(const aco_mailbox *mb);
+void aco_mailbox_append(aco_mailbox *mb, aco_entry entry);
+
 /** Owner's thread: take the oldest entry; false when there is none. Senders that waited are woken.
  */
 bool aco_mailbox_pop(aco_loop *loop, aco_mailbox *mb, aco_entry *entry);
+
+/** Owner's thread: a pop would find nothing and change nothing. May say false all the same. */
+bool aco_mailbox_idle(const aco_mailbox *mb);
 
 /** Any thread, of a shared mailbox: append. Takes over the parcel on ACO_OK only.
  *  ACO_EBUSY: full; then `waiter`, when not NULL, gets one ACO_POST_SPACE once there is room.
@@ -91,9 +99,13 @@ void aco_mailbox_redeemed(aco_loop *loop, aco_mailbox *mb);
  * places are kept, so others may take what is left without a wait. */
 bool aco_mailbox_awaited(aco_mailbox *mb);
 
-/** Owner's thread, on ACO_POST_MAIL: the task to wake if it waits for a message; NULL after its
- * end. */
-aco_task *aco_mailbox_notified(aco_mailbox *mb);
+/** The owner's engine, with an ACO_POST_MAIL that is in no list any more: its mailbox, with the
+ * reference that the notice had. The notice is a part of the mailbox and gone; from here on the
+ * next message makes a new one, so the mailbox is to be looked at after this. */
+aco_mailbox *aco_mailbox_noticed(aco_post *notice);
+
+/** Owner's thread: whose mailbox it is, NULL after the end of the task. */
+aco_task *aco_mailbox_task(const aco_mailbox *mb);
 
 aco_parcel *aco_parcel_new(aco_msg *msg, const aco_return *reply);
 void aco_parcel_free(aco_parcel *parcel);

@@ -46,7 +46,8 @@ void aco_job_unref(aco_job *job);
 /** The engine's thread: let it be run. ACO_ENOMEM, ACO_ESYSTEM (no thread): it is not. */
 ACO_MUSTUSE int aco_job_submit(aco_pool *pool, aco_loop *loop, aco_job *job);
 
-/** The same, for whoever takes posts from an inbox but runs no loop: ACO_POST_JOB is all there is. */
+/** The same, for whoever takes posts from an inbox but runs no loop: ACO_POST_JOB is all there is.
+ */
 ACO_MUSTUSE int aco_job_post(aco_pool *pool, aco_inbox *inbox, aco_job *job);
 
 /** The engine's thread, on ACO_POST_JOB: wakes those who wait. */

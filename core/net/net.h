@@ -55,6 +55,9 @@ size_t aco_net_close(aco_net *net, aco_time deadline);
 /** True between a start and a close. */
 bool aco_net_running(aco_net *net);
 
+/** Functions and classes that come from peers may be used (option code). */
+bool aco_net_takes_code(aco_net *net);
+
 /** One line of it, "" while there is nothing to say: what it has refused last, and how often. */
 struct aco_net_stats {
     uint64_t peers, links, sent_messages, received_messages, sent_bytes, received_bytes;
@@ -76,6 +79,9 @@ struct aco_peer_info {
 /** The peers that are connected, an array to be freed; NULL without memory, or when `*count` is 0.
  */
 struct aco_peer_info *aco_net_peers(aco_net *net, size_t *count);
+
+/** The peer that has posted a request to an engine of this process; false: none, or it has gone. */
+bool aco_net_asker(aco_net *net, const aco_post *post, struct aco_peer_info *info);
 
 /** Connect to the process at a location, or see that there is a connection; `keep`: and connect
  * again whenever it is lost. Answered to `who` (NULL: to nobody) with ACO_OK or why not, in words

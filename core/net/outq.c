@@ -16,6 +16,7 @@ typedef struct aco_piece {
     size_t size;
     aco_msg *msg;    /* owned reference; NULL: the bytes are its own */
     size_t capacity; /* of its own bytes */
+    bool goes_on;    /* its last frame ends with the piece behind it */
     uint8_t bytes[];
 } piece;
 
@@ -34,6 +35,7 @@ struct lane {
     bool named;
     uint8_t target[ACO_OUTQ_TARGET];
     uint32_t number;
+    uint64_t after; /* small_out must be there before the frame in parts may end */
     aco_link entries;
 };
 
@@ -65,6 +67,7 @@ piece_new(aco_outq *q, size_t capacity)
     p->at = p->bytes;
     p->size = 0;
     p->msg = NULL;
+    p->goes_on = false;
     return p;
 }
 
@@ -173,11 +176,13 @@ small_add(aco_outq *q, aco_link *list, int type, int flags, const void *head, si
         body->msg = aco_msg_ref(msg);
         body->at = aco_msg_data(msg);
         body->size = size;
+        p->goes_on = true;
         aco_list_append(list, &body->link);
     } else if (size > 0) {
         fill(p, aco_msg_data(msg), size);
     }
     q->size += sizeof start + head_size + size;
+    if (list == &q->small) q->small_in += sizeof start + head_size + size;
     return ACO_OK;
 }
 
@@ -202,6 +207,7 @@ lane_new(aco_outq *q, const uint8_t *target)
     lane->named = target != NULL;
     if (target != NULL) memcpy(lane->target, target, ACO_OUTQ_TARGET);
     lane->number = ++q->last_number;
+    lane->after = q->small_in; /* frames for this target may be among those */
     aco_list_init(&lane->entries);
     aco_list_append(&q->lanes, &lane->link);
     return lane;
@@ -253,11 +259,16 @@ aco_outq_add(aco_outq *q, int type, int flags, const uint8_t *target, const void
 static void
 make_ready(aco_outq *q, aco_link *list)
 {
-    piece *p = ACO_CONTAINER_OF(list->next, piece, link);
+    bool goes_on;
 
-    aco_link_remove(&p->link);
-    aco_list_append(&q->ready, &p->link);
-    q->ready_size += p->size;
+    do {
+        piece *p = ACO_CONTAINER_OF(list->next, piece, link);
+        goes_on = p->goes_on;
+        aco_link_remove(&p->link);
+        aco_list_append(&q->ready, &p->link);
+        q->ready_size += p->size;
+        if (list == &q->small) q->small_out += p->size;
+    } while (goes_on);
 }
 
 /* What stood behind the frame that has gone in parts goes as it is, up to the next large one. */
@@ -269,6 +280,7 @@ lane_go_on(aco_outq *q, struct lane *lane)
         size_t size = entry->head_size + msg_size(entry->msg);
         if (size > ACO_FRAME_PART) {
             lane->number = ++q->last_number;
+            lane->after = q->small_in;
             return;
         }
         int err = small_add(q, &q->small, entry->type, entry->flags, entry->head, entry->head_size,
@@ -336,6 +348,7 @@ lane_turn(aco_outq *q)
 
     aco_link_remove(&lane->link);
     aco_list_append(&q->lanes, &lane->link);
+    if (total - entry->sent <= ACO_FRAME_PART && q->small_out < lane->after) return;
     if (entry->sent < total && !part_make(q, lane, entry)) return;
     if (entry->sent < total) return;
     entry_free(entry);
@@ -347,10 +360,9 @@ refill(aco_outq *q)
 {
     while (!aco_list_empty(&q->control))
         make_ready(q, &q->control);
-    if (q->ready_size >= READY) return;
-    if (!aco_list_empty(&q->lanes)) lane_turn(q);
     while (!aco_list_empty(&q->small) && q->ready_size < READY)
         make_ready(q, &q->small);
+    if (!aco_list_empty(&q->lanes)) lane_turn(q);
 }
 
 int

@@ -23,6 +23,7 @@ typedef struct aco_outq {
     aco_link lanes;   /* of struct lane: what goes in parts; the first is next */
     size_t size;      /* bytes held */
     size_t ready_size;
+    uint64_t small_in, small_out; /* bytes that went into `small`, and out of it */
     uint32_t last_number;
     struct aco_piece *spare;
 } aco_outq;

@@ -426,6 +426,36 @@ aco_net_peers(aco_net *net, size_t *count)
     return NULL;
 }
 
+/* Posts of peers are answered to the connection on which they came. */
+bool
+aco_net_asker(aco_net *net, const aco_post *post, struct aco_peer_info *info)
+{
+    uint8_t key[8];
+
+    aco_put_u64(key, post->task);
+    pthread_mutex_lock(&net->lock);
+    const aco_connection *c = post->from != NULL && post->from == net->inbox
+                                  ? aco_map_get(&net->by_serial, key, sizeof key)
+                                  : NULL;
+    const aco_peer *peer = c != NULL ? c->peer : NULL;
+    if (peer != NULL) {
+        memcpy(info->process, peer->id, sizeof info->process);
+        memcpy(info->location, peer->location, sizeof peer->location);
+        memcpy(info->name, peer->name, sizeof peer->name);
+    }
+    pthread_mutex_unlock(&net->lock);
+    return peer != NULL;
+}
+
+bool
+aco_net_takes_code(aco_net *net)
+{
+    pthread_mutex_lock(&net->lock);
+    bool takes = net->running && net->code;
+    pthread_mutex_unlock(&net->lock);
+    return takes;
+}
+
 int
 aco_net_peer(aco_net *net, const char *where, bool keep, const aco_return *who)
 {

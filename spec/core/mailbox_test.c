@@ -63,8 +63,8 @@ test_order(aco_loop *loop)
             CHECK(aco_mailbox_push(mb, (aco_entry){.tag = 7, .u.word = i}) == ACO_OK);
     }
     aco_post *post = take_one(loop, ACO_POST_MAIL); /* one notice, however many have come */
-    CHECK(post->object == mb && aco_mailbox_notified(mb) == &task);
-    aco_post_free(post);
+    CHECK(aco_mailbox_noticed(post) == mb && aco_mailbox_task(mb) == &task);
+    aco_mailbox_unref(mb);
     CHECK(aco_mailbox_count(mb) == 40);
     for (uint32_t i = 1; i <= 40; i++) {
         CHECK(aco_mailbox_pop(loop, mb, &entry));
@@ -80,8 +80,8 @@ test_order(aco_loop *loop)
     aco_mailbox_close(loop, mb);
     aco_mailbox_unref(mb); /* the notice in the inbox has one too */
     post = take_one(loop, ACO_POST_MAIL);
-    CHECK(aco_mailbox_notified(post->object) == NULL);
-    aco_post_free(post);
+    CHECK(aco_mailbox_noticed(post) == mb && aco_mailbox_task(mb) == NULL);
+    aco_mailbox_unref(mb);
 }
 
 /* A full mailbox refuses; who waits is told when it is half empty, and not when it waits no more.
@@ -261,8 +261,8 @@ test_threads(aco_loop *loop)
     for (int total = 0; total < THREADS * MESSAGES;) {
         for (aco_post *post = aco_inbox_take(loop->inbox), *after; post != NULL; post = after) {
             after = post->next;
-            CHECK(post->kind == ACO_POST_MAIL && aco_mailbox_notified(post->object) == &task);
-            aco_post_free(post);
+            CHECK(post->kind == ACO_POST_MAIL && aco_mailbox_noticed(post) == mb);
+            aco_mailbox_unref(mb);
         }
         CHECK(aco_mailbox_count(mb) <= LIMIT);
         while (aco_mailbox_pop(loop, mb, &entry)) {
@@ -282,6 +282,52 @@ test_threads(aco_loop *loop)
     aco_mailbox_unref(mb);
 }
 
+/* The short ways say yes only where the long ones would do the same. */
+static void
+test_short_ways(aco_loop *loop)
+{
+    const aco_entry word = {.tag = 7, .u.word = 1};
+    aco_task task;
+    aco_entry entry;
+
+    aco_task_init(&task, 1);
+    aco_mailbox *mb = aco_mailbox_new(&task, 9);
+    CHECK(aco_mailbox_idle(mb) && !aco_mailbox_roomy(mb)); /* it has no memory yet */
+    CHECK(aco_mailbox_push(mb, word) == ACO_OK && !aco_mailbox_idle(mb));
+    for (; aco_mailbox_roomy(mb);)
+        aco_mailbox_append(mb, word);
+    CHECK(aco_mailbox_count(mb) == 8 && !aco_mailbox_full(mb)); /* the ring would have to grow */
+    CHECK(aco_mailbox_push(mb, word) == ACO_OK && aco_mailbox_full(mb));
+    CHECK(!aco_mailbox_roomy(mb)); /* the limit */
+    CHECK(aco_mailbox_pop(loop, mb, &entry) && aco_mailbox_roomy(mb));
+    aco_mailbox_share(mb, loop->inbox);
+    CHECK(!aco_mailbox_roomy(mb)); /* others may post at the same time */
+    while (aco_mailbox_pop(loop, mb, &entry))
+        continue;
+    CHECK(!aco_mailbox_idle(mb));
+    aco_mailbox_close(loop, mb);
+    aco_mailbox_unref(mb);
+}
+
+/* A message completes the wait for it, and its deadline is none any more. */
+static void
+test_received(aco_loop *loop)
+{
+    aco_task task;
+
+    aco_task_init(&task, 1);
+    task.state = ACO_RUNNING;
+    aco_wait_begin(&task, ACO_WAIT_RECEIVE);
+    task.flags = ACO_TASK_RECEIVE;
+    CHECK(aco_wait_deadline(loop, &task, 1) == ACO_OK);
+    aco_wait_park(loop, &task);
+    CHECK(loop->parked == 1 && loop->timers.count == 1);
+    aco_task_received(loop, &task);
+    CHECK(task.state == ACO_READY && task.wake_err == ACO_OK && task.flags == 0);
+    CHECK(loop->parked == 0 && loop->timers.count == 0 && loop->ready == 1);
+    CHECK(aco_loop_pop(loop) == &task && aco_loop_pop(loop) == NULL);
+}
+
 int
 main(void)
 {
@@ -292,6 +338,8 @@ main(void)
     test_limit(&loop);
     test_ring(&loop);
     test_space(&loop);
+    test_short_ways(&loop);
+    test_received(&loop);
     test_close_tells(&loop);
     test_threads(&loop);
     aco_loop_fini(&loop);

@@ -12,9 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Of both processes; NULL: they have the key file. */
-static const char *secret_text;
+static char key_path[64];
+static const char *secret_text; /* NULL: none */
 
 /* A process with one engine that only has an inbox, and a coro that only has a
  * mailbox. */
@@ -32,7 +34,7 @@ static void
 side_open(struct side *s, const char *name, uint16_t port)
 {
     struct aco_net_options options = {.port = port, .heartbeat = ACO_SECOND / 5, .name = name};
-    struct aco_secret_options secret = {.key_path = "/tmp/asyncoro_net_test.key",
+    struct aco_secret_options secret = {.key_path = key_path,
                                         .secret = secret_text,
                                         .secret_size = secret_text ? strlen(secret_text) : 0};
     char *why = NULL;
@@ -93,6 +95,25 @@ inbox_wait(struct side *s)
     aco_inbox_drain(s->inbox);
 }
 
+/* What has been posted, without notices of mail. */
+static aco_post *
+posts_take(struct side *s)
+{
+    aco_post *kept = NULL, **end = &kept;
+
+    for (aco_post *post = aco_inbox_take(s->inbox), *next; post != NULL; post = next) {
+        next = post->next;
+        if (post->kind == ACO_POST_MAIL) {
+            aco_mailbox_unref(aco_mailbox_noticed(post));
+            continue;
+        }
+        *end = post;
+        end = &post->next;
+        *end = NULL;
+    }
+    return kept;
+}
+
 /* The next post of a kind, within five seconds. */
 static aco_post *
 post_await(struct side *s, enum aco_post_kind kind)
@@ -103,7 +124,7 @@ post_await(struct side *s, enum aco_post_kind kind)
         aco_post **at = &s->posts;
         while (*at != NULL)
             at = &(*at)->next;
-        *at = aco_inbox_take(s->inbox);
+        *at = posts_take(s);
         for (at = &s->posts; *at != NULL; at = &(*at)->next) {
             aco_post *post = *at;
             if (post->kind != (uint32_t)kind) continue;
@@ -123,7 +144,10 @@ mail_await(struct side *s)
 
     while (aco_now() < end) {
         if (aco_mailbox_pop(NULL, s->mailbox, &entry)) return entry.u.parcel;
-        aco_mailbox_notified(s->mailbox);
+        aco_post **at = &s->posts;
+        while (*at != NULL)
+            at = &(*at)->next;
+        *at = posts_take(s);
         inbox_wait(s);
     }
     return NULL;
@@ -465,10 +489,16 @@ test_all(void)
 int
 main(void)
 {
+    char folder[] = "/tmp/asyncoro-net-XXXXXX";
+
+    CHECK(mkdtemp(folder) != NULL);
+    snprintf(key_path, sizeof key_path, "%s/key", folder);
     test_all();
     secret_text = "a secret of more than twenty bytes";
     test_all();
     secret_text = NULL;
     test_wrong_secret();
+    unlink(key_path);
+    rmdir(folder);
     return 0;
 }
