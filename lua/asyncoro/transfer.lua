@@ -14,6 +14,16 @@ local REMOVE <const> = { dir = "string", timeout = "time" }
 
 local transfer <const> = {}
 
+-- Raises on behalf of the caller's caller.
+local function check(what, location, path)
+    if not core.is_location(location) then
+        if type(location) ~= "string" then error(("%s: a location expected, got %s"):format(what, type(location)), 3) end
+        local place <const>, message <const> = core.location(location)
+        if place == nil then error(what .. ": " .. message, 3) end
+    end
+    if type(path) ~= "string" then error(("%s: a path expected, got %s"):format(what, type(path)), 3) end
+end
+
 --- Send a file to the process at a location: under its own last name, into the folder for files there. Waits.
 -- One that is there already, with the same size, permissions and time (within a second), is not sent again. Permissions
 -- and the time of the last change are kept.
@@ -37,6 +47,7 @@ local transfer <const> = {}
 -- @usage local path = assert(asyncoro.send_file(location, "data.csv", { dir = "input", checksum = true }))
 function transfer.send_file(location, path, opts)
     local given <const> = options.check("send_file", opts, SEND)
+    check("send_file", location, path)
     local flags <const> = (given.overwrite and OVERWRITE or 0) | (given.checksum and CHECKSUM or 0) |
         (given.resume == false and 0 or RESUME)
     local ok <const>, message <const>, code <const> = network.ready "send_file"
@@ -58,6 +69,7 @@ end
 -- @treturn[2] string code as of `send_file`
 function transfer.del_file(location, path, opts)
     local given <const> = options.check("del_file", opts, REMOVE)
+    check("del_file", location, path)
     local ok <const>, message <const>, code <const> = network.ready "del_file"
     if not ok then return nil, message, code end
     local done, why, word = core.del_file(location, path, given.dir, 0, given.timeout)
