@@ -58,6 +58,7 @@ fail(char **why, int err, const char *text)
 static int
 base_of_key_file(aco_secret *secret, const char *given, char **why)
 {
+    static const uint8_t no_salt[BASE];
     uint8_t key[ACO_KEY_SIZE];
     char *path = given != NULL ? strdup(given) : aco_key_path();
     unsigned size = BASE;
@@ -67,8 +68,8 @@ base_of_key_file(aco_secret *secret, const char *given, char **why)
                     "this user has no home folder for a key file: set HOME, or give a secret");
     int err = aco_key_read(path, key, why);
     free(path);
-    if (err == ACO_OK)
-        HMAC(EVP_sha256(), salt, sizeof salt - 1, key, sizeof key, secret->base, &size);
+    /* HKDF-Extract (RFC 5869) without a salt */
+    if (err == ACO_OK) HMAC(EVP_sha256(), no_salt, BASE, key, sizeof key, secret->base, &size);
     explicit_bzero(key, sizeof key);
     return err;
 }

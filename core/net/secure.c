@@ -87,7 +87,7 @@ proof_make(const aco_secure *s, bool server, uint8_t out[PROOF])
     memcpy(at, s->server ? p->theirs : p->mine, NONCE);
     memcpy(at + NONCE, s->server ? p->mine : p->theirs, NONCE);
     at += 2 * NONCE;
-    aco_secret_key(s->secret, "proof", key);
+    aco_secret_key(s->secret, "asyncoro key", key);
     HMAC(EVP_sha256(), key, sizeof key, text, (size_t)(at - text), out, &size);
     OPENSSL_cleanse(key, sizeof key);
 }
