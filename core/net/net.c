@@ -584,11 +584,9 @@ bool
 aco_net_dest_path(aco_net *net, char *path, size_t size)
 {
     pthread_mutex_lock(&net->lock);
-    const char *known = net->receiver != NULL ? aco_receiver_path(net->receiver) : NULL;
-    bool fits = known != NULL && strlen(known) < size;
-    if (fits) memcpy(path, known, strlen(known) + 1);
+    bool known = net->receiver != NULL && aco_receiver_path(net->receiver, path, size);
     pthread_mutex_unlock(&net->lock);
-    return fits;
+    return known;
 }
 
 void

@@ -308,6 +308,7 @@ receive_put(aco_carrier *c, aco_receipt *r)
     in->part.fd = -1;
     int err = put_file(in);
     aco_part_close(r->dest, &in->part, err != ACO_OK && in->torn);
+    if (in->torn) aco_part_prune(r->dest);
     aco_hash_free(in->hash);
     free(in);
     return err;

@@ -28,9 +28,8 @@ struct aco_receiver {
     struct aco_receiver_stats stats; /* less `busy` */
     int wake;                        /* readable: all that is under way ends */
     pid_t pid;
-    bool usual;             /* the folder is the usual one */
-    aco_dest *dest;         /* not yet, when it is the usual one */
-    char why[ACO_DEST_WHY]; /* it could not be opened */
+    char *path;     /* of the folder; NULL: the usual one; "": none */
+    aco_dest *dest; /* not yet, when it is the usual one */
     uint64_t max_file_size;
     unsigned most;
     aco_time patience;
@@ -54,6 +53,7 @@ receiver_free(aco_receiver *r)
 {
     if (r->wake >= 0) close(r->wake);
     aco_dest_unref(r->dest);
+    free(r->path);
     aco_secret_unref(r->secret);
     pthread_mutex_destroy(&r->lock);
     pthread_cond_destroy(&r->ended);
@@ -85,36 +85,47 @@ visit_free(visit *v, const aco_receipt *receipt, const char *refusal)
 /* The folder ------------------------------------------------------------------------------------
  */
 
+/* With the lock, but at the start. */
 static int
-folder_open(aco_receiver *r, const char *path, char why[ACO_DEST_WHY])
+folder_open(aco_receiver *r, char why[ACO_DEST_WHY])
 {
-    int err = aco_dest_open(path, &r->dest, why);
+    char *path = r->path != NULL ? strdup(r->path) : aco_dest_usual();
+    int err = ACO_ENOTFOUND;
 
+    if (path == NULL)
+        snprintf(why, ACO_DEST_WHY, "this user has no home");
+    else
+        err = aco_dest_open(path, &r->dest, why);
+    free(path);
     if (err == ACO_OK) aco_part_prune(r->dest);
     return err;
 }
 
-/* With the lock. What failed once is tried again. */
-static void
-folder_usual(aco_receiver *r)
+/* Somebody has removed it, or what it is in. */
+static bool
+folder_lost(const aco_receiver *r)
 {
-    char *path = aco_dest_usual();
+    struct stat about;
 
-    if (path == NULL)
-        snprintf(r->why, sizeof r->why, "this user has no home");
-    else if (folder_open(r, path, r->why) == ACO_OK)
-        r->why[0] = '\0';
-    free(path);
+    return r->dest != NULL && (fstat(aco_dest_parts(r->dest), &about) != 0 || about.st_nlink == 0 ||
+                               fstat(aco_dest_root(r->dest), &about) != 0 || about.st_nlink == 0);
 }
 
-/* The folder, or NULL, and `why` is why, if there is more to say. */
+/* The folder, a reference; NULL: `why`, when there is more to say. What failed is tried again. */
 static aco_dest *
 folder_of(aco_receiver *r, char why[ACO_DEST_WHY])
 {
+    aco_dest *dest = NULL;
+
+    why[0] = '\0';
     pthread_mutex_lock(&r->lock);
-    if (r->dest == NULL && r->usual) folder_usual(r);
-    aco_dest *dest = r->dest;
-    memcpy(why, r->why, ACO_DEST_WHY);
+    if (folder_lost(r)) {
+        aco_dest_unref(r->dest);
+        r->dest = NULL;
+    }
+    if (r->dest != NULL ||
+        ((r->path == NULL || r->path[0] != '\0') && folder_open(r, why) == ACO_OK))
+        dest = aco_dest_ref(r->dest);
     pthread_mutex_unlock(&r->lock);
     return dest;
 }
@@ -170,7 +181,9 @@ visit_serve(visit *v, aco_carrier *c, aco_receipt *receipt)
         char why[ACO_DEST_WHY];
         receipt->dest = folder_of(v->r, why);
         receipt->why = why[0] != '\0' ? why : NULL;
-        return aco_receive(c, receipt);
+        err = aco_receive(c, receipt);
+        aco_dest_unref(receipt->dest);
+        return err;
     }
     err = aco_carrier_fail(c, ACO_EBUSY, "%u files are on their way there; try again later",
                            v->r->most);
@@ -231,9 +244,10 @@ receiver_fill(aco_receiver *r, const struct aco_receiver_options *options, char 
         snprintf(why, ACO_DEST_WHY, "too many open files");
         return ACO_ELIMIT;
     }
-    r->usual = options->dest_path == NULL;
-    return r->usual || options->dest_path[0] == '\0' ? ACO_OK
-                                                     : folder_open(r, options->dest_path, why);
+    if (options->dest_path == NULL) return ACO_OK;
+    r->path = strdup(options->dest_path);
+    if (r->path == NULL) return ACO_ENOMEM;
+    return r->path[0] != '\0' ? folder_open(r, why) : ACO_OK;
 }
 
 int
@@ -314,13 +328,17 @@ aco_receiver_serve(aco_receiver *r, int fd, const uint8_t preface[8], uint16_t p
     return turn_away(r, fd, err);
 }
 
-const char *
-aco_receiver_path(aco_receiver *r)
+bool
+aco_receiver_path(aco_receiver *r, char *path, size_t size)
 {
     char why[ACO_DEST_WHY];
     aco_dest *dest = folder_of(r, why);
 
-    return dest != NULL ? aco_dest_path(dest) : NULL;
+    if (dest == NULL) return false;
+    bool fits = strlen(aco_dest_path(dest)) < size;
+    if (fits) memcpy(path, aco_dest_path(dest), strlen(aco_dest_path(dest)) + 1);
+    aco_dest_unref(dest);
+    return fits;
 }
 
 void

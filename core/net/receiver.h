@@ -46,8 +46,8 @@ ACO_MUSTUSE int aco_receiver_new(const struct aco_receiver_options *options, aco
 ACO_MUSTUSE int aco_receiver_serve(aco_receiver *r, int fd, const uint8_t preface[8],
                                    uint16_t port);
 
-/** The path of the folder, which stays as long as the receiver; NULL when nothing is taken. */
-const char *aco_receiver_path(aco_receiver *r);
+/** The path of the folder; false when nothing is taken. */
+bool aco_receiver_path(aco_receiver *r, char *path, size_t size);
 void aco_receiver_stats(aco_receiver *r, struct aco_receiver_stats *stats);
 
 /** Cut off all that is under way, wait until it has ended, and let go. NULL is allowed. In a child
