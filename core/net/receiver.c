@@ -71,12 +71,13 @@ visit_free(visit *v, const aco_receipt *receipt, const char *refusal)
         r->moving--;
     else
         r->shaking--;
+    if (refusal != NULL && v->moving)
+        r->stats.failed++;
+    else if (refusal != NULL)
+        r->stats.refused++;
     r->stats.files += receipt->files;
     r->stats.bytes += receipt->bytes;
-    if (refusal != NULL) {
-        r->stats.refused++;
-        snprintf(r->stats.refusal, sizeof r->stats.refusal, "%s", refusal);
-    }
+    if (refusal != NULL) snprintf(r->stats.refusal, sizeof r->stats.refusal, "%s", refusal);
     pthread_cond_broadcast(&r->ended);
     pthread_mutex_unlock(&r->lock);
     free(v);

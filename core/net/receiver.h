@@ -30,9 +30,11 @@ struct aco_receiver_options {
 };
 
 struct aco_receiver_stats {
-    uint64_t files, bytes, refused; /* that have arrived; connections that came to nothing */
-    unsigned busy;                  /* connections now */
-    char refusal[160];              /* the last one, in words */
+    uint64_t files, bytes; /* that have arrived */
+    uint64_t failed;       /* transfers that came to nothing; their senders know why */
+    uint64_t refused;      /* connections that were refused, or did not prove who they are */
+    unsigned busy;         /* connections now */
+    char refusal[160];     /* why the last one failed or was refused, in words */
 };
 
 /** Open the folder and make a receiver, with one reference. Otherwise `*why` is a text, to be
