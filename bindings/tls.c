@@ -176,9 +176,8 @@ start_why(int err)
 static int
 tls_start(lua_State *L)
 {
-    acl_engine *e = acl_self(L);
     const char *what = luaL_checkstring(L, 1);
-    aco_stream *s = acl_stream_check(L, e, 2);
+    aco_stream *s = acl_stream_check(L, 2);
     aco_tls_context *context = check_context(L, 3);
     const char *name = luaL_optstring(L, 4, NULL), *label = luaL_optstring(L, 6, NULL);
     char text[ACO_ADDRESS_TEXT];
@@ -273,7 +272,7 @@ static int
 stream_handshake(lua_State *L)
 {
     acl_engine *e = acl_self(L);
-    aco_stream *s = acl_stream_check(L, e, 1);
+    aco_stream *s = acl_stream_check(L, 1);
 
     if (!aco_stream_is_open(s)) return acl_stream_fail(L, s, "handshake", ACO_ECLOSED);
     if (!aco_tls_is(s)) return acl_stream_fail(L, s, "handshake", ACO_EUNSUPPORTED);
@@ -289,7 +288,7 @@ static int
 tls_handshake(lua_State *L)
 {
     acl_engine *e = acl_self(L);
-    aco_stream *s = acl_stream_check(L, e, 1);
+    aco_stream *s = acl_stream_check(L, 1);
 
     luaL_checkstring(L, AT_WHAT);
     lua_settop(L, 3);
@@ -351,7 +350,7 @@ handshake is not over */
 static int
 stream_tls_info(lua_State *L)
 {
-    aco_stream *s = acl_stream_check(L, acl_self(L), 1);
+    aco_stream *s = acl_stream_check(L, 1);
     struct aco_tls_info info;
     int err = aco_tls_info(s, &info);
 
