@@ -62,7 +62,7 @@ plain_read(aco_stream *s, void *data, size_t size, size_t *got, aco_waitq **wait
     while (n < 0 && errno == EINTR);
     if (n > 0) {
         *got = (size_t)n;
-        s->drained = *got < size;
+        s->drained = *got < size && (s->socket || *got < PIPE_BUF);
         if (*got >= PIPE_USUAL) pipe_filled(s);
         return ACO_OK;
     }
