@@ -1,9 +1,10 @@
 -- SPDX-License-Identifier: MIT
 local asyncoro = require "asyncoro"
-local run = require("spec.helper").run
+local helper = require "spec.helper"
+local run = helper.run
 
 local found <const>, http <const> = pcall(function() return asyncoro.http end)
-if not found then return end
+if not found then return it("http server # SKIP this build has no asyncoro.http (node-llhttp)", function() end) end
 
 -- A server for the time of fn(port, server); handler, or options.
 local function with_server(opts, fn)
@@ -540,9 +541,7 @@ describe("http server sends events", function()
     end)
 end)
 
-describe("http server with curl", function()
-    if not os.execute "command -v curl >/dev/null 2>&1" then return end
-
+helper.needing(helper.has "curl", "curl is not installed", it, describe)("http server with curl", function()
     local function curl(...)
         local out <const>, err <const>, ok <const>, _, status <const> =
             asyncoro.process.run { "curl", "-sS", "--max-time", "15", ... }

@@ -3,7 +3,7 @@ local asyncoro = require "asyncoro"
 local run = require("spec.helper").run
 
 local found <const>, http <const> = pcall(function() return asyncoro.http end)
-if not found then return end
+if not found then return it("websockets # SKIP this build has no asyncoro.http (node-llhttp)", function() end) end
 local websocket <const> = require "asyncoro.http.websocket"
 
 -- A WebSocket of the server's side, or the client's, and the raw stream at the other end.
