@@ -147,6 +147,14 @@ context_reload(lua_State *L)
     return 1;
 }
 
+/* has_certificate(context): does this side show one? */
+static int
+tls_has_certificate(lua_State *L)
+{
+    lua_pushboolean(L, aco_tls_context_has_certificate(check_context(L, 1)));
+    return 1;
+}
+
 static int
 context_tostring(lua_State *L)
 {
@@ -375,6 +383,7 @@ acl_open_tls(lua_State *L, acl_engine *e)
                                      {"add", tls_add},
                                      {"start", tls_start},
                                      {"handshake", tls_handshake},
+                                     {"has_certificate", tls_has_certificate},
                                      {NULL, NULL}};
     static const luaL_Reg methods[] = {
         {"handshake", stream_handshake}, {"tls_info", stream_tls_info}, {NULL, NULL}};
