@@ -21,10 +21,22 @@ int acl_encode_string(lua_State *L, int idx);
  * follows it), ACO_ETOOLARGE. Raises when there is no memory. Treats the bytes as hostile. */
 int acl_decode(lua_State *L, const void *data, size_t size);
 
+/** The same with a message. One that came from another process brings no functions and classes,
+ * unless this process's network allows it: ACO_EDENIED. */
+int acl_decode_msg(lua_State *L, const aco_msg *msg);
+
 /* For encode.c and decode.c. */
 
 /* Extension types. */
-enum acl_ext { ACL_EXT_CORO = 1, ACL_EXT_REF = 5, ACL_EXT_INSTANCE = 6, ACL_EXT_CODE = 7 };
+enum acl_ext {
+    ACL_EXT_CORO = 1,
+    ACL_EXT_CHANNEL,
+    ACL_EXT_RCI,
+    ACL_EXT_LOCATION,
+    ACL_EXT_REF,
+    ACL_EXT_INSTANCE,
+    ACL_EXT_CODE
+};
 
 /* Values nest so deep at most; one message has so many bytes, and numbered values (tables,
  * instances, code), at most. */

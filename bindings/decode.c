@@ -3,6 +3,7 @@
  * count unless the bytes that are left suffice for it and for all that the tables around it still
  * wait for, so that the tables of a message take memory in proportion to its size. */
 #include "bindings/codec.h"
+#include "bindings/network.h"
 #include "bindings/remote.h"
 
 #include <math.h>
@@ -16,6 +17,7 @@ typedef struct decoder {
     int refs; /* stack index of number -> value; 0 when the message refers to nothing */
     int made; /* stack index of the list of classes this message has made; nil for none */
     int depth;
+    bool foreign;      /* it came from another process */
     size_t owed;       /* values that the arrays and maps around still wait for */
     lua_Integer count; /* numbered values so far */
 } decoder;
@@ -226,6 +228,21 @@ push_text(lua_State *L)
     return lua_tostring(L, -1);
 }
 
+/* Functions and classes are no part of this message. */
+static bool
+is_plain(const decoder *dec)
+{
+    return dec->foreign && !acl_network_takes_code(acl_engine_get(dec->L));
+}
+
+static int
+refuse_code(decoder *dec)
+{
+    lua_pushliteral(dec->L, "the message brings a function or a class, and this process takes none "
+                            "from others (network{code = true} allows it)");
+    return ACO_EDENIED;
+}
+
 /* Call a function of the shipper with the n values on top; one result. What it refuses is said. */
 static int
 ship(decoder *dec, const char *what, int n)
@@ -291,7 +308,7 @@ decode_instance_here(decoder *dec, lua_Integer number)
     if (class_find(L) != LUA_TTABLE) {
         lua_pop(L, 1);
         lua_pushvalue(L, class);
-        err = ship(dec, "known_class", 1);
+        err = ship(dec, is_plain(dec) ? "class_here" : "known_class", 1);
         if (err == ACO_OK && !lua_istable(L, -1)) err = fail(dec, "a class expected");
         if (err != ACO_OK) return err;
     }
@@ -433,8 +450,8 @@ decode_code_here(decoder *dec, lua_Integer number)
 {
     aco_mp_item item;
     lua_Integer ignored;
+    if (is_plain(dec)) return refuse_code(dec);
     int err = next(dec, &item);
-
     if (err != ACO_OK) return err;
     if (is_string(&item)) {
         lua_pushlstring(dec->L, (const char *)item.u.data, item.size);
@@ -524,11 +541,11 @@ decode_value(decoder *dec)
     }
 }
 
-int
-acl_decode(lua_State *L, const void *data, size_t size)
+static int
+decode(lua_State *L, const void *data, size_t size, bool foreign)
 {
     int top = lua_gettop(L);
-    decoder dec = {.L = L, .reader = {data, (const uint8_t *)data + size}};
+    decoder dec = {.L = L, .reader = {data, (const uint8_t *)data + size}, .foreign = foreign};
 
     luaL_checkstack(L, LUA_MINSTACK, NULL);
     if (size > ACL_CODEC_SIZE) {
@@ -550,4 +567,16 @@ acl_decode(lua_State *L, const void *data, size_t size)
     lua_replace(L, top + 1);
     lua_settop(L, top + 1);
     return err;
+}
+
+int
+acl_decode(lua_State *L, const void *data, size_t size)
+{
+    return decode(L, data, size, false);
+}
+
+int
+acl_decode_msg(lua_State *L, const aco_msg *msg)
+{
+    return decode(L, aco_msg_data(msg), aco_msg_size(msg), aco_msg_is_foreign(msg));
 }

@@ -4,6 +4,7 @@
  * that left before mean the parent's. */
 #include "bindings/fork.h"
 #include "bindings/leash.h"
+#include "bindings/network.h"
 #include "bindings/reach.h"
 #include "bindings/signals.h"
 
@@ -53,8 +54,12 @@ acl_postfork_child(lua_State *L, acl_engine *e)
 }
 
 static int
-fork_busy(lua_State *L)
+fork_busy(lua_State *L, const acl_engine *e)
 {
+    if (acl_network_runs(e))
+        return acl_fail(L, ACO_EBUSY,
+                        "fork: the network runs, on a thread that a child would not have: fork "
+                        "before it starts");
     return acl_fail(L, ACO_EBUSY,
                     "fork: isolates run, or jobs on other threads, which a child would not have");
 }
@@ -64,11 +69,12 @@ fork_busy(lua_State *L)
 @treturn boolean true
 @treturn[2] nil
 @treturn[2] string message
-@treturn[2] string "busy" while isolates run, or jobs on other threads (files, names) */
+@treturn[2] string "busy" while isolates or the network run, or jobs on other threads (files, names)
+*/
 static int
 prefork(lua_State *L)
 {
-    if (acl_prefork(acl_self(L)) != ACO_OK) return fork_busy(L);
+    if (acl_prefork(acl_self(L)) != ACO_OK) return fork_busy(L, acl_self(L));
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -97,14 +103,14 @@ that know nothing of each other. Does not wait.
 @treturn integer the id of the child's process in the parent, 0 in the child
 @treturn[2] nil
 @treturn[2] string message
-@treturn[2] string "busy" while isolates run, or jobs on other threads (files, names); "nomem",
-"system" */
+@treturn[2] string "busy" while isolates or the network run, or jobs on other threads (files,
+names); "nomem", "system" */
 static int
 fork_here(lua_State *L)
 {
     acl_engine *e = acl_self(L);
 
-    if (acl_prefork(e) != ACO_OK) return fork_busy(L);
+    if (acl_prefork(e) != ACO_OK) return fork_busy(L, acl_self(L));
     fflush(NULL); /* else both sides would write what is still buffered */
     pid_t pid = fork();
     int err = errno;

@@ -91,7 +91,7 @@ isolate_body(lua_State *L)
     lua_pushliteral(L, "asyncoro");
     lua_call(L, 1, 0);
     const aco_msg *msg = acl_msg_unbox(L, 1);
-    if (acl_decode(L, aco_msg_data(msg), aco_msg_size(msg)) != ACO_OK)
+    if (acl_decode_msg(L, msg) != ACO_OK)
         return luaL_error(L, "isolate: %s", luaL_tolstring(L, -1, NULL));
     lua_getfield(L, 2, "n");
     int n = (int)lua_tointeger(L, -1);
@@ -349,6 +349,7 @@ isolate_prepare(lua_State *L)
     acl_state_open_libs(L);
     acl_engine *e = acl_engine_get(L);
     set_paths(L, seed);
+    e->reach->asks_first = seed->creator->reach->asks_first;
     e->loop.grace = seed->creator->loop.grace;
     lua_pushcfunction(L, isolate_body);
     aco_msg *msg = seed->msg;

@@ -117,7 +117,7 @@ parcel_open(lua_State *L, acl_engine *e, aco_parcel *parcel)
 {
     acl_parcel_box(L, parcel); /* frees it whatever happens below */
     int box = lua_gettop(L);
-    int err = acl_decode(L, aco_msg_data(parcel->msg), aco_msg_size(parcel->msg));
+    int err = acl_decode_msg(L, parcel->msg);
     if (err != ACO_OK) {
         lua_pushnil(L);
         lua_insert(L, -2);

@@ -4,13 +4,17 @@
 #include "bindings/coro.h"
 #include "bindings/coroutine.h"
 #include "bindings/engine.h"
+#include "bindings/doctor.h"
 #include "bindings/file.h"
 #include "bindings/fork.h"
 #include "bindings/http.h"
 #include "bindings/isolate.h"
 #include "bindings/digest.h"
 #include "bindings/leash.h"
+#include "bindings/location.h"
+#include "bindings/network.h"
 #include "bindings/process.h"
+#include "bindings/rci.h"
 #include "bindings/remote.h"
 #include "bindings/resolve.h"
 #include "bindings/run.h"
@@ -19,6 +23,7 @@
 #include "bindings/stream.h"
 #include "bindings/swap.h"
 #include "bindings/tls.h"
+#include "bindings/transfer.h"
 #include "bindings/udp.h"
 #include "bindings/waitq.h"
 #include "bindings/watch.h"
@@ -48,7 +53,8 @@ acl_now(lua_State *L)
 
 /*** Figures of this engine: `live` (coros that have not ended), `daemons`, `ready` (to run),
 `waiting`, `timers`, `slots` (threads made), `isolates` (alive, that this engine started), `memory`
-(bytes that Lua holds).
+(bytes that Lua holds); while the network runs `network`, a table of its figures (see the page on
+the network).
 @function stats
 @treturn table */
 static int
@@ -69,11 +75,12 @@ acl_stats(lua_State *L)
         {"memory", (size_t)lua_gc(L, LUA_GCCOUNT) * 1024 + (size_t)lua_gc(L, LUA_GCCOUNTB)},
     };
 
-    lua_createtable(L, 0, 10);
+    lua_createtable(L, 0, 12);
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
         lua_pushinteger(L, (lua_Integer)figures[i].value);
         lua_setfield(L, -2, figures[i].name);
     }
+    if (acl_network_stats(L, e)) lua_setfield(L, -2, "network");
     return 1;
 }
 
@@ -103,6 +110,8 @@ acl_open_core(lua_State *L, struct event_base *base)
     acl_open_udp(L, e);
     acl_open_tls(L, e);
     acl_open_resolve(L, e);
+    acl_open_doctor(L, e);
+    acl_open_transfer(L, e);
     acl_open_file(L, e);
     acl_open_process(L, e);
 #ifdef HAVE_LLHTTP
@@ -114,6 +123,9 @@ acl_open_core(lua_State *L, struct event_base *base)
     acl_open_coroutine(L, e);
     acl_open_leash(L, e);
     acl_open_remote(L, e);
+    acl_open_location(L, e);
+    acl_open_rci(L, e);
+    acl_open_network(L, e);
     acl_open_isolate(L, e);
     acl_open_fork(L, e);
     acl_open_codec(L);

@@ -201,10 +201,12 @@ mailbox_rearm(asyncoro_mailbox *mb)
         for (aco_post *post = aco_inbox_take(mb->inbox); post != NULL;) {
             aco_post *next = post->next;
             request_refuse(post);
-            aco_post_free(post);
+            if (post->kind == ACO_POST_MAIL)
+                aco_mailbox_unref(aco_mailbox_noticed(post));
+            else
+                aco_post_free(post);
             post = next;
         }
-        aco_mailbox_notified(mb->box);
     } while (!aco_inbox_sleep(mb->inbox));
 }
 

@@ -2,6 +2,7 @@
 /* reach.c -- an engine's seat among the engines of its process, from its opening to its end. */
 #include "bindings/reach.h"
 #include "bindings/engine.h"
+#include "bindings/network.h"
 
 #include <stdlib.h>
 
@@ -53,6 +54,8 @@ acl_reach_open(lua_State *L, acl_engine *e)
     reach->locals_ref = table_ref(L, true);
     reach->remotes_ref = table_ref(L, true);
     reach->watched_ref = table_ref(L, false);
+    reach->rcis_ref = table_ref(L, true);
+    reach->served_ref = table_ref(L, false);
 }
 
 /* Coros that nobody ended: for all others they are terminated. */
@@ -69,6 +72,13 @@ exports_end(struct acl_reach *reach)
     reach->exported = 0;
 }
 
+/* No engine but this one has a seat; the network has one. */
+static bool
+is_last(const struct acl_reach *reach)
+{
+    return aco_process_engines(reach->process) <= 2;
+}
+
 void
 acl_reach_close(acl_engine *e)
 {
@@ -77,6 +87,7 @@ acl_reach_close(acl_engine *e)
     if (reach == NULL) return;
     acl_isolates_join(e);
     exports_end(reach);
+    if (reach->has_started || is_last(reach)) acl_network_end(e);
     while (reach->todo != NULL) {
         aco_post *post = reach->todo;
         reach->todo = post->next;
@@ -94,6 +105,21 @@ acl_return_here(acl_engine *e, const acl_coro *c)
     return (aco_return){.inbox = e->loop.inbox,
                         .task = c->task.id,
                         .token = (uint64_t)c->task.slot << 32 | (uint32_t)(c->wait_serial + 1)};
+}
+
+void
+acl_return_forget(acl_engine *e, const acl_coro *c, aco_export *x)
+{
+    aco_return here = acl_return_here(e, c);
+
+    here.token--; /* of the wait that is over */
+    aco_export_forget(x, &here);
+}
+
+bool
+acl_reach_has_gate(const acl_engine *e)
+{
+    return aco_process_gate(e->reach->process) != NULL;
 }
 
 acl_coro *

@@ -2,12 +2,18 @@
 /* remote.c -- handles of coros of other engines, as the form in which handles travel makes them.
  *
  * They have the methods of local handles, and are interned in a weak table, so that equal ones are
- * one value. Messages go straight into the coro's mailbox (dispatch.c); whatever else is to be done
- * to it is a request to its engine (drain.c). A handle of a coro of this engine that has been
- * collected is such a handle too, and one of a coro of which nothing is known. */
+ * one value. Messages go straight into the coro's mailbox, or to its process (dispatch.c); whatever
+ * else is to be done to it is a request to its engine (request.c). A handle of a coro of this
+ * engine that has been collected is such a handle too, and one of a coro of which nothing is known.
+ *
+ * Of a coro of another process is known what has been heard: it lives until its end is told, for
+ * which it must be watched. When its process is lost whoever waits hears of that, and the handle
+ * goes on. */
 #include "bindings/remote.h"
 #include "bindings/codec.h"
 #include "bindings/coro.h"
+#include "bindings/location.h"
+#include "bindings/rci.h"
 #include "bindings/reach.h"
 #include "bindings/report.h"
 
@@ -65,7 +71,7 @@ int
 acl_msg_open(lua_State *L)
 {
     const aco_msg *msg = acl_msg_unbox(L, -1);
-    int err = acl_decode(L, aco_msg_data(msg), aco_msg_size(msg));
+    int err = acl_decode_msg(L, msg);
 
     lua_remove(L, -2);
     return err;
@@ -74,11 +80,19 @@ acl_msg_open(lua_State *L)
 /* Handles -------------------------------------------------------------------------------------- */
 
 acl_remote *
-acl_remote_test(lua_State *L, int idx)
+acl_remote_any(lua_State *L, int idx)
 {
     if (lua_rawlen(L, idx) != sizeof(acl_remote)) return NULL;
     acl_remote *r = lua_touserdata(L, idx);
     return r != NULL && r->self == r ? r : NULL;
+}
+
+acl_remote *
+acl_remote_test(lua_State *L, int idx)
+{
+    acl_remote *r = acl_remote_any(L, idx);
+
+    return r != NULL && r->kind == ACO_KIND_CORO ? r : NULL;
 }
 
 acl_remote *
@@ -110,10 +124,32 @@ acl_remote_name(const acl_remote *r)
     return r->x != NULL ? r->x->name : "?";
 }
 
-static bool
-remote_is_alive(const acl_remote *r)
+bool
+acl_remote_is_far(const acl_remote *r)
+{
+    return r->x != NULL && r->x->far;
+}
+
+const char *
+acl_remote_text(lua_State *L, const acl_remote *r)
+{
+    bool placed = acl_remote_is_far(r) && r->x->route[0] != '\0';
+
+    return lua_pushfstring(L, "%s %s%s%s", r->kind == ACO_KIND_RCI ? "rci" : "coro",
+                           acl_remote_name(r), placed ? " at " : "", placed ? r->x->route : "");
+}
+
+bool
+acl_remote_lives(const acl_remote *r)
 {
     return r->x != NULL && atomic_load(&r->x->reason) == ACO_ALIVE;
+}
+
+int
+acl_remote_lost(lua_State *L, const acl_remote *r, const char *what)
+{
+    return acl_fail(L, ACO_EPEERDOWN, "%s: the process of %s has gone, or cannot be reached", what,
+                    acl_remote_text(L, r));
 }
 
 static bool
@@ -124,14 +160,18 @@ is_here(const acl_engine *e, const aco_identity *identity)
     return memcmp(identity->process, id, sizeof identity->process) == 0;
 }
 
-/* What is known of it: NULL when that is nothing, or there is no memory. */
-static aco_export *
-record_find(const acl_engine *e, const aco_identity *identity, const char *route, const char *name)
+aco_export *
+acl_export_known(const acl_engine *e, const aco_identity *identity, enum aco_kind kind,
+                 const char *route, const char *name)
 {
     aco_process *process = e->reach->process;
+    aco_export *x = is_here(e, identity)
+                        ? aco_export_find(process, identity->engine, identity->serial)
+                        : aco_export_far(process, identity, kind, route, name);
 
-    if (is_here(e, identity)) return aco_export_find(process, identity->engine, identity->serial);
-    return aco_export_far(process, identity, ACO_KIND_CORO, route, name);
+    if (x == NULL || x->kind == (uint8_t)kind) return x;
+    aco_export_unref(x);
+    return NULL;
 }
 
 /* Make the handle for an identity that has none here, and keep it in the table on top, which goes.
@@ -151,7 +191,7 @@ remote_new(lua_State *L, acl_engine *e, const aco_identity *identity, const char
     lua_pushvalue(L, -2);
     lua_rawset(L, -4);
     lua_remove(L, -2);
-    r->x = record_find(e, identity, route, name);
+    r->x = acl_export_known(e, identity, ACO_KIND_CORO, route, name);
 }
 
 void
@@ -186,9 +226,8 @@ acl_remote_push_export(lua_State *L, acl_engine *e, const aco_export *x)
     acl_remote_push(L, e, &identity, x->far ? x->route : "", x->name);
 }
 
-/* The handle of a record as it travels. */
-static size_t
-export_write(const acl_engine *e, const aco_export *x, uint8_t payload[ACO_HANDLE_MAX])
+size_t
+acl_export_write(const acl_engine *e, const aco_export *x, uint8_t payload[ACO_HANDLE_MAX])
 {
     aco_identity identity;
     uint8_t key[ACO_IDENTITY_SIZE];
@@ -205,11 +244,17 @@ acl_handle_encode(lua_State *L, int idx, int *type, uint8_t payload[ACO_HANDLE_M
     acl_remote *r = acl_remote_test(L, idx);
     acl_engine *e = acl_engine_get(L);
 
+    *type = ACL_EXT_RCI;
+    size_t size = acl_rci_encode(L, e, idx, payload);
+    if (size > 0) return size;
+    *type = ACL_EXT_LOCATION;
+    size = acl_location_encode(L, idx, payload);
+    if (size > 0) return size;
     *type = ACL_EXT_CORO;
     if (r != NULL && r->x == NULL) return aco_handle_write(r->key, "", "?", payload);
-    if (r != NULL) return export_write(e, r->x, payload);
+    if (r != NULL) return acl_export_write(e, r->x, payload);
     if (acl_coro_test(L, idx) == NULL) return 0;
-    return export_write(e, acl_export(L, e, idx), payload);
+    return acl_export_write(e, acl_export(L, e, idx), payload);
 }
 
 bool
@@ -218,7 +263,8 @@ acl_handle_decode(lua_State *L, int type, const void *data, size_t size)
     char route[ACO_ROUTE_MAX + 1], name[ACO_NAME_MAX + 1];
     aco_identity identity;
 
-    if (type != ACL_EXT_CORO) {
+    if (type == ACL_EXT_LOCATION) return acl_location_decode(L, data, size);
+    if (type != ACL_EXT_CORO && type != ACL_EXT_RCI) {
         lua_pushfstring(L, "malformed message: a handle of an unknown kind (%d)", type);
         return false;
     }
@@ -231,7 +277,10 @@ acl_handle_decode(lua_State *L, int type, const void *data, size_t size)
         lua_pushliteral(L, "the engine of this Lua state has been closed");
         return false;
     }
-    acl_remote_push(L, e, &identity, route, name);
+    if (type == ACL_EXT_RCI)
+        acl_rci_push(L, e, &identity, route, name);
+    else
+        acl_remote_push(L, e, &identity, route, name);
     return true;
 }
 
@@ -241,7 +290,7 @@ acl_remote_watch(lua_State *L, acl_engine *e, int idx)
 {
     acl_remote *r = lua_touserdata(L, idx);
 
-    if (e->reach == NULL || !remote_is_alive(r)) return false;
+    if (e->reach == NULL || !acl_remote_lives(r)) return false;
     if (r->watched) return true;
     idx = lua_absindex(L, idx);
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->reach->watched_ref);
@@ -295,6 +344,8 @@ acl_remote_outcome(lua_State *L, acl_remote *r)
     int reason = atomic_load(&r->x->reason);
 
     atomic_store(&r->x->observed, true);
+    if (reason == ACO_UNKNOWN)
+        return acl_fail(L, ACO_ENOTFOUND, "finish: nothing is known of %s", acl_remote_text(L, r));
     if (reason == ACO_TERMINATED) {
         lua_pushboolean(L, 0);
         lua_pushliteral(L, "terminated");
@@ -305,8 +356,8 @@ acl_remote_outcome(lua_State *L, acl_remote *r)
         return acl_fail(L, ACO_ENOMEM, "finish: there was no memory to keep the outcome");
     acl_msg_box(L, exit);
     int err = acl_msg_open(L), message = lua_gettop(L);
-    if (err != ACO_OK || !lua_istable(L, message))
-        return acl_fail(L, ACO_EPROTOCOL, "finish: %s", luaL_tolstring(L, message, NULL));
+    if (err == ACO_OK && !lua_istable(L, message)) err = ACO_EPROTOCOL;
+    if (err != ACO_OK) return acl_fail(L, err, "finish: %s", luaL_tolstring(L, message, NULL));
     if (reason == ACO_FINISHED) return outcome_values(L, message);
     lua_pushboolean(L, 0);
     lua_getfield(L, message, "error");
@@ -325,8 +376,17 @@ finish_k(lua_State *L, int status, lua_KContext ctx)
     e->reach->waits--;
     atomic_fetch_sub(&r->x->waiters, 1);
     acl_wait_end(L, e, e->current);
-    if (!remote_is_alive(r)) return acl_remote_outcome(L, r);
-    return acl_fail(L, ACO_ETIMEOUT, "finish: coro %s has not ended in time", acl_remote_name(r));
+    if (!acl_remote_lives(r)) return acl_remote_outcome(L, r);
+    if (e->current->task.wake_err == ACO_EPEERDOWN) return acl_remote_lost(L, r, "finish");
+    return acl_fail(L, ACO_ETIMEOUT, "finish: %s has not ended in time", acl_remote_text(L, r));
+}
+
+/* Only a look: at what is known. One of another process is watched from the first look on. */
+static int
+finish_look(lua_State *L, acl_engine *e, acl_remote *r)
+{
+    if (r->x->far && !acl_remote_watch(L, e, 1)) return acl_remote_outcome(L, r);
+    return acl_fail(L, ACO_ETIMEOUT, "finish: %s has not ended", acl_remote_text(L, r));
 }
 
 static int
@@ -337,9 +397,8 @@ remote_finish(lua_State *L)
     aco_time deadline = acl_opt_deadline(L, 2);
 
     if (r->x == NULL) return acl_fail(L, ACO_ENOTFOUND, "finish: nothing is known of this coro");
-    if (!remote_is_alive(r)) return acl_remote_outcome(L, r);
-    if (deadline == 0)
-        return acl_fail(L, ACO_ETIMEOUT, "finish: coro %s has not ended", acl_remote_name(r));
+    if (!acl_remote_lives(r)) return acl_remote_outcome(L, r);
+    if (deadline == 0) return finish_look(L, e, r);
     acl_coro *c = acl_wait_check(L, e, "finish");
     atomic_fetch_add(&r->x->waiters,
                      1); /* before the look: it is observed, or seen to have ended */
@@ -353,24 +412,33 @@ remote_finish(lua_State *L)
     return acl_park(L, e, c, deadline, 0, finish_k);
 }
 
-/* Give the exit message of a coro that has ended, or of which nothing is known. */
+/* Takes over the message. */
 static int
-exit_give(const acl_remote *r, aco_mailbox *to)
+exit_put(aco_msg *exit, aco_mailbox *to)
 {
-    aco_msg *exit;
-
-    if (r->x != NULL) {
-        exit = aco_export_exit(r->x);
-        atomic_store(&r->x->observed, true);
-    } else {
-        exit = aco_exit_new(r->key, "", "?", "notfound", NULL);
-    }
     aco_parcel *parcel = exit != NULL ? aco_parcel_new(exit, NULL) : NULL;
+
     aco_msg_unref(exit);
     if (parcel == NULL) return ACO_ENOMEM;
     int err = aco_mailbox_post_forced(to, parcel);
     if (err != ACO_OK) aco_parcel_free(parcel);
     return err;
+}
+
+/* Give the exit message of a coro that has ended, or of which nothing is known. */
+static int
+exit_give(const acl_remote *r, aco_mailbox *to)
+{
+    if (r->x == NULL) return exit_put(aco_exit_new(r->key, "", "?", "notfound", NULL), to);
+    atomic_store(&r->x->observed, true);
+    return exit_put(aco_export_exit(r->x), to);
+}
+
+/* The same of a coro to which no way leads. */
+static int
+exit_lost(const acl_remote *r, aco_mailbox *to)
+{
+    return exit_put(acl_exit_plain(r->x, "peerdown", NULL), to);
 }
 
 int
@@ -389,23 +457,32 @@ acl_remote_monitor(lua_State *L, acl_engine *e, int observed, int monitor)
     }
     if (mailbox == NULL || aco_mailbox_closed(mailbox))
         return acl_fail(L, ACO_ENOTFOUND, "monitor: the monitor has ended");
-    int err = r->x != NULL ? aco_export_monitor(r->x, mailbox) : ACO_ENOTFOUND;
+    int err = ACO_ENOTFOUND;
+    if (acl_remote_is_far(r) && acl_remote_lives(r) && !acl_reach_has_gate(e))
+        err = exit_lost(r, mailbox);
+    else if (r->x != NULL)
+        err = aco_export_monitor(r->x, mailbox);
     if (err == ACO_ENOTFOUND) err = exit_give(r, mailbox);
     if (err == ACO_ENOMEM) return luaL_error(L, "not enough memory");
     lua_pushboolean(L, 1);
     return 1;
 }
 
-/* remote:monitor(observed): the observed coro may be of any engine. */
+/* remote:monitor(observed): the observed coro may be of any engine. A monitor of another process
+ * asks there, so that its own process follows the other coro. */
 static int
 remote_monitor(lua_State *L)
 {
     const acl_remote *r = acl_remote_check(L, 1);
 
     lua_settop(L, 2);
+    if (acl_remote_is_far(r)) {
+        if (acl_coro_test(L, 2) == NULL) acl_remote_check(L, 2);
+        return acl_request(L, "monitor");
+    }
     if (acl_remote_test(L, 2) != NULL) return acl_remote_monitor(L, acl_self(L), 2, 1);
     acl_coro_check(L, 2);
-    if (!remote_is_alive(r)) return acl_fail(L, ACO_ENOTFOUND, "monitor: the monitor has ended");
+    if (!acl_remote_lives(r)) return acl_fail(L, ACO_ENOTFOUND, "monitor: the monitor has ended");
     lua_insert(L, 1);
     return acl_monitor_local(L);
 }
@@ -421,8 +498,9 @@ acl_remote_report(lua_State *L, acl_engine *e, int idx)
     int error = lua_gettop(L) - count + 2;
     const char *trace = lua_tostring(L, error + 1);
     acl_error_text(L, error);
-    lua_pushfstring(L, "coro %s failed: %s%s%s", acl_remote_name(r), lua_tostring(L, -1),
-                    trace != NULL ? "\n" : "", trace != NULL ? trace : "");
+    const char *text = lua_tostring(L, -1);
+    lua_pushfstring(L, "%s failed: %s%s%s", acl_remote_text(L, r), text, trace != NULL ? "\n" : "",
+                    trace != NULL ? trace : "");
     acl_report(L, e, lua_tostring(L, -1));
     lua_settop(L, top);
 }
@@ -434,7 +512,7 @@ acl_remote_report(lua_State *L, acl_engine *e, int idx)
 static int
 remote_kill(lua_State *L, acl_remote *r)
 {
-    if (!remote_is_alive(r)) return ACO_ENOTFOUND;
+    if (!acl_remote_lives(r)) return ACO_ENOTFOUND;
     aco_post *post = calloc(1, sizeof *post);
     if (post == NULL) return luaL_error(L, "not enough memory");
     post->kind = ACO_POST_KILL;
@@ -448,6 +526,7 @@ remote_terminate(lua_State *L)
     acl_remote *r = acl_remote_check(L, 1);
     int err = remote_kill(L, r);
 
+    if (err == ACO_EPEERDOWN) return acl_remote_lost(L, r, "terminate");
     if (err != ACO_OK) return acl_fail(L, err, "terminate: %s", aco_err_text(err));
     lua_pushboolean(L, 1);
     return 1;
@@ -507,16 +586,11 @@ remote_traceback(lua_State *L)
 static int
 remote_status(lua_State *L)
 {
-    static const char *const words[] = {
-        [ACO_FINISHED] = "finished", [ACO_FAILED] = "failed", [ACO_TERMINATED] = "terminated"};
     const acl_remote *r = acl_remote_check(L, 1);
 
     if (r->x == NULL) return acl_fail(L, ACO_ENOTFOUND, "status: nothing is known of this coro");
-    int reason = atomic_load(&r->x->reason);
     lua_settop(L, 1);
-    if (reason == ACO_ALIVE) return acl_request(L, "status");
-    lua_pushstring(L, words[reason]);
-    return 1;
+    return acl_request(L, "status");
 }
 
 static int
@@ -536,10 +610,34 @@ remote_id(lua_State *L)
     return 1;
 }
 
+/* Of one of another process it is a question to that process, where this code can wait. */
 static int
-remote_is_alive_k(lua_State *L)
+remote_is_alive(lua_State *L)
 {
-    lua_pushboolean(L, remote_is_alive(acl_remote_check(L, 1)));
+    const acl_remote *r = acl_remote_check(L, 1);
+
+    lua_settop(L, 1);
+    if (acl_remote_is_far(r) && acl_remote_lives(r) && acl_can_wait(L, acl_self(L)))
+        return acl_request(L, "is_alive");
+    lua_pushboolean(L, acl_remote_lives(r));
+    return 1;
+}
+
+/*** As far as is known here, without a wait: has the coro ended? For our own Lua files.
+@function has_ended
+@tparam coro coro
+@treturn boolean
+@local */
+static int
+has_ended(lua_State *L)
+{
+    const acl_coro *c = acl_coro_test(L, 1);
+    const acl_remote *r = c == NULL ? acl_remote_check(L, 1) : NULL;
+
+    if (c != NULL)
+        lua_pushboolean(L, (c->flags & ACL_ENDED) != 0);
+    else
+        lua_pushboolean(L, !acl_remote_lives(r));
     return 1;
 }
 
@@ -551,8 +649,9 @@ remote_tostring(lua_State *L)
     aco_identity identity;
 
     aco_identity_read(&identity, r->key);
-    lua_pushfstring(L, "coro %s#%I@%d", acl_remote_name(r), (LUAI_UACINT)identity.serial,
-                    (int)identity.engine);
+    bool placed = acl_remote_is_far(r) && r->x->route[0] != '\0';
+    lua_pushfstring(L, "coro %s#%I@%d%s%s", acl_remote_name(r), (LUAI_UACINT)identity.serial,
+                    (int)identity.engine, placed ? " at " : "", placed ? r->x->route : "");
     return 1;
 }
 
@@ -565,14 +664,19 @@ remote_eq(lua_State *L)
     return 1;
 }
 
-/*** Where the coro is: the route to its process.
+/*** Where the coro is: the route to its process. Does not wait.
 @function coro:location
-@treturn ?location nil while this process has no network */
+@treturn ?location nil when it is in this process and that has no network */
 static int
 location(lua_State *L)
 {
-    if (acl_coro_test(L, 1) == NULL) acl_remote_check(L, 1);
-    lua_pushnil(L);
+    acl_engine *e = acl_self(L);
+    const acl_remote *r = acl_coro_test(L, 1) == NULL ? acl_remote_check(L, 1) : NULL;
+
+    if (r != NULL && acl_remote_is_far(r))
+        acl_location_push(L, r->x->route);
+    else
+        acl_location_push(L, e->reach != NULL ? aco_process_route(e->reach->process) : "");
     return 1;
 }
 
@@ -591,7 +695,8 @@ is_remote(lua_State *L)
 /* They serve handles of both kinds, as those of names.c do. */
 static const luaL_Reg common_methods[] = {{"location", location}, {NULL, NULL}};
 
-static const luaL_Reg remote_funcs[] = {{"is_remote", is_remote}, {NULL, NULL}};
+static const luaL_Reg remote_funcs[] = {
+    {"is_remote", is_remote}, {"has_ended", has_ended}, {NULL, NULL}};
 
 static const luaL_Reg remote_methods[] = {{"send", acl_remote_send},
                                           {"deliver", acl_remote_deliver},
@@ -608,7 +713,7 @@ static const luaL_Reg remote_methods[] = {{"send", acl_remote_send},
                                           {"status", remote_status},
                                           {"name", remote_name},
                                           {"id", remote_id},
-                                          {"is_alive", remote_is_alive_k},
+                                          {"is_alive", remote_is_alive},
                                           {NULL, NULL}};
 
 static const luaL_Reg remote_meta[] = {{"__gc", remote_gc},

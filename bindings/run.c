@@ -13,6 +13,7 @@
 #include "bindings/isolate.h"
 #include "bindings/leash.h"
 #include "bindings/nest.h"
+#include "bindings/network.h"
 #include "bindings/remote.h"
 #include "bindings/report.h"
 #include "bindings/state.h"
@@ -239,6 +240,7 @@ acl_program_finish(lua_State *L, acl_engine *e)
     e->in_run = false;
     if (status != LUA_OK) lua_error(L);
     if (e->live > 0) program_drop(L, e);
+    acl_network_end(e);
     acl_report_unobserved(L, e);
     if (e->program.end != ACL_PROGRAM_OK) return e->program.end;
     return e->program.failed || e->failures > 0 ? ACL_PROGRAM_FAILED : ACL_PROGRAM_OK;

@@ -230,6 +230,8 @@ close_engine(lua_State *L, acl_engine *e)
         luaL_unref(L, LUA_REGISTRYINDEX, e->reach->locals_ref);
         luaL_unref(L, LUA_REGISTRYINDEX, e->reach->remotes_ref);
         luaL_unref(L, LUA_REGISTRYINDEX, e->reach->watched_ref);
+        luaL_unref(L, LUA_REGISTRYINDEX, e->reach->rcis_ref);
+        luaL_unref(L, LUA_REGISTRYINDEX, e->reach->served_ref);
     }
     acl_engine_close(e);
 }
@@ -250,6 +252,7 @@ open_state(lua_State *L)
     acl_embedded_preload(L);
     luaL_requiref(L, "asyncoro.core", luaopen_asyncoro_core, 0);
     acl_reach_of(L, NULL);
+    e->reach->asks_first = true;
     if (rt->own_state) acl_state_own(e);
     rt->L = e->L;
     rt->process = aco_process_ref(e->reach->process);

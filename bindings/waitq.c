@@ -194,6 +194,10 @@ many_k(lua_State *L, int status, lua_KContext engine)
     /* Whatever else has happened there, the end of a stream, say: it is about this source. */
     lua_pushinteger(L, c->task.wake_index + 1);
     lua_insert(L, -1 - results);
+    if (c->task.wake_err == ACO_EPEERDOWN) { /* the process of a coro was lost */
+        lua_pushliteral(L, "peerdown");
+        return 2;
+    }
     if (results == 0 && m->mailbox && c->task.wake_index == c->receive_index)
         results = acl_mailbox_get(L, e, c); /* of another engine: it is in the mailbox */
     return results + 1;

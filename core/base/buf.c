@@ -10,9 +10,13 @@
 enum { BUF_FIRST = 64 };
 
 struct aco_msg {
-    atomic_size_t refs;
+    atomic_uint refs;
+    bool foreign;
     size_t size;
-    uint8_t data[];
+    const uint8_t *data;
+    aco_msg *whole; /* a slice: whose bytes they are, an owned reference */
+    void *adopted;  /* bytes of their own, to be freed */
+    uint8_t bytes[];
 };
 
 void
@@ -56,9 +60,50 @@ aco_msg_new(const void *data, size_t size)
     aco_msg *msg = malloc(sizeof *msg + size);
     if (msg == NULL) return NULL;
     atomic_init(&msg->refs, 1);
+    msg->foreign = false;
     msg->size = size;
-    if (size > 0) memcpy(msg->data, data, size);
+    msg->data = msg->bytes;
+    msg->whole = NULL;
+    msg->adopted = NULL;
+    if (size > 0) memcpy(msg->bytes, data, size);
     return msg;
+}
+
+aco_msg *
+aco_msg_slice(aco_msg *whole, const void *data, size_t size)
+{
+    aco_msg *msg = aco_msg_new(NULL, 0);
+
+    if (msg == NULL) return NULL;
+    msg->foreign = whole->foreign;
+    msg->size = size;
+    msg->data = data;
+    msg->whole = aco_msg_ref(whole);
+    return msg;
+}
+
+aco_msg *
+aco_msg_adopt(aco_buf *buf)
+{
+    aco_msg *msg = aco_msg_new(NULL, 0);
+
+    if (msg == NULL) return NULL;
+    msg->size = buf->size;
+    msg->data = msg->adopted = buf->data;
+    *buf = (aco_buf){.data = NULL};
+    return msg;
+}
+
+void
+aco_msg_mark_foreign(aco_msg *msg)
+{
+    msg->foreign = true;
+}
+
+bool
+aco_msg_is_foreign(const aco_msg *msg)
+{
+    return msg->foreign;
 }
 
 aco_msg *
@@ -71,8 +116,10 @@ aco_msg_ref(aco_msg *msg)
 void
 aco_msg_unref(aco_msg *msg)
 {
-    if (msg != NULL && atomic_fetch_sub_explicit(&msg->refs, 1, memory_order_acq_rel) == 1)
-        free(msg);
+    if (msg == NULL || atomic_fetch_sub_explicit(&msg->refs, 1, memory_order_acq_rel) != 1) return;
+    aco_msg_unref(msg->whole);
+    free(msg->adopted);
+    free(msg);
 }
 
 const void *

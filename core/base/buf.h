@@ -25,6 +25,18 @@ typedef struct aco_msg aco_msg;
 
 /** A message with a copy of `size` bytes and one reference; NULL without memory. */
 aco_msg *aco_msg_new(const void *data, size_t size);
+
+/** A message of the `size` bytes at `data`, which lie inside `whole` and are not copied: `whole` is
+ * kept. NULL without memory. */
+aco_msg *aco_msg_slice(aco_msg *whole, const void *data, size_t size);
+
+/** A message of the bytes in the buffer, which is empty afterwards. NULL without memory: the buffer
+ * is as before. */
+aco_msg *aco_msg_adopt(aco_buf *buf);
+
+/** Whoever made it may say, before anybody else sees it, that it came from another process. */
+void aco_msg_mark_foreign(aco_msg *msg);
+bool aco_msg_is_foreign(const aco_msg *msg);
 aco_msg *aco_msg_ref(aco_msg *msg);
 void aco_msg_unref(aco_msg *msg); /* NULL is allowed */
 const void *aco_msg_data(const aco_msg *msg);

@@ -12,4 +12,15 @@ enum { ACO_DIGEST_MAX = 64 };
 ACO_MUSTUSE int aco_digest(const char *algorithm, const void *data, size_t size,
                            uint8_t digest[ACO_DIGEST_MAX], size_t *digest_size);
 
+/** SHA-256 of bytes that come in pieces. NULL without memory. One thread at a time. */
+typedef struct aco_hash aco_hash;
+enum { ACO_HASH_SIZE = 32 };
+
+aco_hash *aco_hash_new(void);
+void aco_hash_add(aco_hash *hash, const void *data, size_t size);
+
+/** The sum of what was added until now; more may follow. ACO_ENOMEM. */
+ACO_MUSTUSE int aco_hash_get(const aco_hash *hash, uint8_t sum[ACO_HASH_SIZE]);
+void aco_hash_free(aco_hash *hash); /* NULL is allowed */
+
 #endif

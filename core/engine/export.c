@@ -3,6 +3,7 @@
  * names that lead to them. */
 #include "core/base/clock.h"
 #include "core/base/error.h"
+#include "core/base/msgpack.h"
 #include "core/engine/gate.h"
 #include "core/engine/process_state.h"
 
@@ -274,6 +275,21 @@ aco_export_identity(const aco_export *x, aco_identity *identity)
 {
     aco_identity_read(identity, x->key);
     if (!x->far) memcpy(identity->process, x->process->id, sizeof identity->process);
+}
+
+size_t
+aco_export_value(const aco_export *x, uint8_t out[ACO_HANDLE_VALUE_MAX])
+{
+    aco_identity identity;
+    uint8_t key[ACO_IDENTITY_SIZE], handle[ACO_HANDLE_MAX];
+
+    aco_export_identity(x, &identity);
+    aco_identity_write(&identity, key);
+    size_t size =
+        aco_handle_write(key, x->far ? x->route : aco_process_route(x->process), x->name, handle);
+    uint8_t *at = aco_mp_ext(out, (int8_t)(ACO_KIND_CORO + 1 + x->kind), (uint32_t)size);
+    memcpy(at, handle, size);
+    return (size_t)(at + size - out);
 }
 
 /* Give the exit message to everybody who monitored; the list is no longer the record's. */

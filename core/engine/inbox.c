@@ -63,9 +63,11 @@ aco_inbox_unref(aco_inbox *inbox)
 void
 aco_post_free(aco_post *post)
 {
-    if (post->kind == ACO_POST_MAIL)
-        aco_mailbox_unref(post->object);
-    else if (post->kind >= ACO_POST_EXIT && post->kind <= ACO_POST_REQUEST)
+    if (post->kind == ACO_POST_MAIL) {
+        aco_mailbox_unref(post->object); /* the post is a part of it */
+        return;
+    }
+    if (post->kind >= ACO_POST_EXIT && post->kind <= ACO_POST_REQUEST)
         aco_export_unref(post->object);
     else if (post->kind == ACO_POST_JOB)
         aco_job_unref(post->object);

@@ -158,6 +158,7 @@ aco_loop_fini(aco_loop *loop)
         if (watch->on_end != NULL) watch->on_end(watch);
     }
     loop_mirror_close(loop);
+    if (loop->companion_event != NULL) event_free(loop->companion_event);
     if (loop->wake_event != NULL) event_free(loop->wake_event);
     if (loop->timer_event != NULL) event_free(loop->timer_event);
     if (loop->clock >= 0) close(loop->clock);
@@ -229,8 +230,39 @@ loop_deadline(aco_loop *loop, aco_time deadline)
     return next < deadline ? next : deadline;
 }
 
+/* The companion has something to do. What it posts to this loop needs to wake nobody. */
 static void
-loop_block(aco_loop *loop, aco_time deadline)
+loop_on_companion(evutil_socket_t fd, short what, void *arg)
+{
+    aco_loop *loop = arg;
+
+    (void)fd;
+    (void)what;
+    aco_inbox_awake(loop->inbox);
+    loop->companion->turn(loop->companion->arg);
+}
+
+int
+aco_loop_accompany(aco_loop *loop, aco_companion *companion)
+{
+    if (loop->companion_event != NULL) event_free(loop->companion_event);
+    loop->companion_event = NULL;
+    loop->companion = NULL;
+    if (companion == NULL) return ACO_OK;
+    if (!loop->own_base) return ACO_EUNSUPPORTED;
+    loop->companion_event =
+        event_new(loop->base, companion->fd, EV_READ | EV_PERSIST, loop_on_companion, loop);
+    if (loop->companion_event == NULL || event_add(loop->companion_event, NULL) != 0) {
+        if (loop->companion_event != NULL) event_free(loop->companion_event);
+        loop->companion_event = NULL;
+        return ACO_ENOMEM;
+    }
+    loop->companion = companion;
+    return ACO_OK;
+}
+
+static void
+loop_sleep(aco_loop *loop, aco_time deadline)
 {
     deadline = loop_deadline(loop, deadline);
     if (deadline != ACO_NEVER) {
@@ -251,6 +283,20 @@ loop_block(aco_loop *loop, aco_time deadline)
     if (!loop->own_base) event_del(loop->timer_event);
 }
 
+static void
+loop_block(aco_loop *loop, aco_time deadline)
+{
+    const aco_companion *companion = loop->companion;
+
+    if (companion == NULL) {
+        loop_sleep(loop, deadline);
+        return;
+    }
+    if (!companion->idle(companion->arg, &deadline)) deadline = 0;
+    loop_sleep(loop, deadline);
+    companion->busy(companion->arg);
+}
+
 /* EVLOOP_NONBLOCK alone polls again and again for as long as anything is ready, which descriptors
  * are until those who were woken have had their turn. */
 void
@@ -259,6 +305,7 @@ aco_loop_poll(aco_loop *loop, aco_time deadline)
     loop_expire(loop);
     if (ACO_UNLIKELY(!loop->listens && loop_listen(loop) != ACO_OK)) return;
     if (loop->ready > 0) {
+        if (loop->companion != NULL) loop->companion->flush(loop->companion->arg);
         event_base_loop(loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
         return;
     }

@@ -15,6 +15,17 @@ struct event;
 
 #define ACO_GRACE (5 * ACO_SECOND)
 
+/** Whose descriptors a loop polls along with its own: the network of the process. */
+typedef struct aco_companion {
+    int fd; /* readable when there is something for a turn */
+    void (*turn)(void *arg);
+    void (*flush)(void *arg); /* before a look without blocking: what was queued goes */
+    /** Before it blocks: lowers the deadline if need be. False: do not block now. */
+    bool (*idle)(void *arg, aco_time *deadline);
+    void (*busy)(void *arg); /* it has blocked, and goes on */
+    void *arg;
+} aco_companion;
+
 struct aco_loop {
     aco_task *head, *tail; /* run queue */
     size_t ready;          /* tasks in the run queue */
@@ -25,6 +36,8 @@ struct aco_loop {
     struct event *wake_event, *timer_event;
     int clock;                /* timerfd of a base of our own; -1 */
     aco_time rings;           /* when it does; ACO_NEVER: it does not */
+    aco_companion *companion; /* NULL: none */
+    struct event *companion_event;
     aco_link watching;        /* interests in descriptors (aco_watch) */
     size_t jobs;              /* submitted to the pool, not done */
     void (*drain)(void *arg); /* of a loop that its host's base drives */
@@ -94,6 +107,10 @@ void aco_loop_rearm(aco_loop *loop, aco_time deadline);
 /** From now on the base drives the loop no more, and none of its events keeps the base from ending.
  */
 void aco_loop_detach(aco_loop *loop);
+
+/** From now on poll `companion` too, which must stay; NULL: no more. ACO_EUNSUPPORTED: on a host's
+ * base. ACO_ENOMEM. */
+ACO_MUSTUSE int aco_loop_accompany(aco_loop *loop, aco_companion *companion);
 
 /** True when something outside could still wake a task: a timer, a descriptor. */
 bool aco_loop_awaits(const aco_loop *loop);

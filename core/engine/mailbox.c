@@ -24,6 +24,7 @@ struct aco_mailbox {
     aco_entry *ring;
     size_t limit, bytes;
     aco_inbox *inbox; /* owned reference; NULL again at the end of the task */
+    aco_post notice;  /* under way while `notified`, with a reference to this mailbox */
     waiter *waiters;  /* senders of other engines that wait for room, newest first */
 };
 
@@ -161,12 +162,9 @@ mailbox_add_waiter(aco_mailbox *mb, const aco_return *who)
 static int
 mailbox_post(aco_mailbox *mb, aco_parcel *parcel, const aco_return *who, bool forced)
 {
-    /* before the lock: no allocation of ours fails inside */
-    aco_post *post = calloc(1, sizeof *post);
     aco_entry entry = {.tag = ACO_ENTRY_PARCEL, .u.parcel = parcel};
     aco_inbox *inbox = NULL;
 
-    if (post == NULL) return ACO_ENOMEM;
     assert(mb->shared);
     entry.size = (uint32_t)aco_msg_size(parcel->msg);
     pthread_mutex_lock(&mb->lock);
@@ -180,13 +178,10 @@ mailbox_post(aco_mailbox *mb, aco_parcel *parcel, const aco_return *who, bool fo
         inbox = aco_inbox_ref(mb->inbox);
     }
     pthread_mutex_unlock(&mb->lock);
-    if (inbox == NULL) {
-        free(post);
-        return err;
-    }
-    post->kind = ACO_POST_MAIL;
-    post->object = aco_mailbox_ref(mb);
-    aco_inbox_post(inbox, post); /* closed: the task ends with its engine, the message with it */
+    if (inbox == NULL) return err;
+    mb->notice = (aco_post){.kind = ACO_POST_MAIL, .object = aco_mailbox_ref(mb)};
+    aco_inbox_post(inbox,
+                   &mb->notice); /* closed: the task ends with its engine, the message with it */
     aco_inbox_unref(inbox);
     return ACO_OK;
 }
@@ -394,12 +389,20 @@ aco_mailbox_space(aco_mailbox *mb)
     return &mb->space;
 }
 
-aco_task *
-aco_mailbox_notified(aco_mailbox *mb)
+aco_mailbox *
+aco_mailbox_noticed(aco_post *notice)
 {
+    aco_mailbox *mb = notice->object;
+
     mailbox_lock(mb);
     mb->notified = false;
     mailbox_unlock(mb);
+    return mb;
+}
+
+aco_task *
+aco_mailbox_task(const aco_mailbox *mb)
+{
     return mb->task;
 }
 

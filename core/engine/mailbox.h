@@ -99,9 +99,13 @@ void aco_mailbox_redeemed(aco_loop *loop, aco_mailbox *mb);
  * places are kept, so others may take what is left without a wait. */
 bool aco_mailbox_awaited(aco_mailbox *mb);
 
-/** Owner's thread, on ACO_POST_MAIL: the task to wake if it waits for a message; NULL after its
- * end. */
-aco_task *aco_mailbox_notified(aco_mailbox *mb);
+/** The owner's engine, with an ACO_POST_MAIL that is in no list any more: its mailbox, with the
+ * reference that the notice had. The notice is a part of the mailbox and gone; from here on the
+ * next message makes a new one, so the mailbox is to be looked at after this. */
+aco_mailbox *aco_mailbox_noticed(aco_post *notice);
+
+/** Owner's thread: whose mailbox it is, NULL after the end of the task. */
+aco_task *aco_mailbox_task(const aco_mailbox *mb);
 
 aco_parcel *aco_parcel_new(aco_msg *msg, const aco_return *reply);
 void aco_parcel_free(aco_parcel *parcel);

@@ -11,13 +11,13 @@
  * seconds ends. */
 enum { LANE_THREADS = 8, POOL_IDLE = 10 };
 
-/* Each kind of job has its own: name servers that do not answer keep nobody from files. */
+/* Jobs of one kind. */
 typedef struct lane {
     aco_job *head, *tail;
     size_t queued, running;
 } lane;
 
-enum { LANES = 2 };
+enum { LANES = ACO_JOB_KINDS };
 
 struct aco_pool {
     pthread_mutex_t lock;
@@ -256,7 +256,7 @@ lane_append(lane *l, aco_job *job)
 }
 
 int
-aco_job_submit(aco_pool *pool, aco_loop *loop, aco_job *job)
+aco_job_post(aco_pool *pool, aco_inbox *inbox, aco_job *job)
 {
     aco_post *post = calloc(1, sizeof *post);
     lane *l = &pool->lanes[job->slow];
@@ -269,7 +269,7 @@ aco_job_submit(aco_pool *pool, aco_loop *loop, aco_job *job)
     if (err == ACO_OK) {
         atomic_fetch_add(&job->refs, 1);
         job->post = post;
-        job->inbox = aco_inbox_ref(loop->inbox);
+        job->inbox = aco_inbox_ref(inbox);
         lane_append(l, job);
         atomic_fetch_add(&pool->left, 1);
         pthread_cond_signal(&pool->work);
@@ -277,10 +277,16 @@ aco_job_submit(aco_pool *pool, aco_loop *loop, aco_job *job)
         l->queued--;
     }
     pthread_mutex_unlock(&pool->lock);
-    if (err == ACO_OK)
-        loop->jobs++;
-    else
-        free(post);
+    if (err != ACO_OK) free(post);
+    return err;
+}
+
+int
+aco_job_submit(aco_pool *pool, aco_loop *loop, aco_job *job)
+{
+    int err = aco_job_post(pool, loop->inbox, job);
+
+    if (err == ACO_OK) loop->jobs++;
     return err;
 }
 

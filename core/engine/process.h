@@ -79,7 +79,8 @@ void aco_seat_busy(aco_seat *seat);
 /* Coros, channels and RCIs known beyond their engine ---------------------------------------------
  */
 
-enum aco_reason { ACO_ALIVE, ACO_FINISHED, ACO_FAILED, ACO_TERMINATED };
+/** How it stands with a coro; ACO_UNKNOWN: of another process, where nothing is known of it. */
+enum aco_reason { ACO_ALIVE, ACO_FINISHED, ACO_FAILED, ACO_TERMINATED, ACO_UNKNOWN };
 
 typedef struct aco_export {
     atomic_uint refs;
@@ -125,6 +126,10 @@ aco_export *aco_export_find(aco_process *process, uint32_t engine, uint64_t seri
 aco_export *aco_export_ref(aco_export *x);
 void aco_export_unref(aco_export *x);
 void aco_export_identity(const aco_export *x, aco_identity *identity);
+
+/** The handle of it, as a value: an extension of type 1 (coro), 2 (channel) or 3 (RCI). */
+enum { ACO_HANDLE_VALUE_MAX = ACO_HANDLE_MAX + 8 };
+size_t aco_export_value(const aco_export *x, uint8_t out[ACO_HANDLE_VALUE_MAX]);
 
 /** The engine's thread: the coro has ended. `exit`, which may be NULL, is the exit message for its
  * monitors, of any size and beyond every limit. Its names go, its watchers get ACO_POST_EXIT. */

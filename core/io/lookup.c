@@ -115,7 +115,7 @@ aco_lookup_new(const char *host, int family)
 
     if (l == NULL) return NULL;
     aco_job_init(&l->job, lookup_run, lookup_free);
-    l->job.slow = true;
+    l->job.slow = ACO_JOB_NETWORK;
     l->family = family;
     memcpy(l->host, host, size);
     return l;

@@ -9,6 +9,7 @@
 #define ACO_NET_H
 
 #include "core/engine/gate.h"
+#include "core/engine/loop.h"
 
 typedef struct aco_net aco_net;
 struct aco_secret;
@@ -54,6 +55,9 @@ size_t aco_net_close(aco_net *net, aco_time deadline);
 /** True between a start and a close. */
 bool aco_net_running(aco_net *net);
 
+/** Functions and classes that come from peers may be used (option code). */
+bool aco_net_takes_code(aco_net *net);
+
 /** One line of it, "" while there is nothing to say: what it has refused last, and how often. */
 struct aco_net_stats {
     uint64_t peers, links, sent_messages, received_messages, sent_bytes, received_bytes;
@@ -75,6 +79,9 @@ struct aco_peer_info {
 /** The peers that are connected, an array to be freed; NULL without memory, or when `*count` is 0.
  */
 struct aco_peer_info *aco_net_peers(aco_net *net, size_t *count);
+
+/** The peer that has posted a request to an engine of this process; false: none, or it has gone. */
+bool aco_net_asker(aco_net *net, const aco_post *post, struct aco_peer_info *info);
 
 /** Connect to the process at a location, or see that there is a connection; `keep`: and connect
  * again whenever it is lost. Answered to `who` (NULL: to nobody) with ACO_OK or why not, in words
@@ -103,24 +110,21 @@ void aco_net_ignore_peers(aco_net *net, bool ignore);
 /** The secret in force, for a file transfer: a reference of the caller's. */
 struct aco_secret *aco_net_secret(aco_net *net);
 
+/** The folder in which files of others arrive; false: none are taken. */
+bool aco_net_dest_path(aco_net *net, char *path, size_t size);
+
 /* The engine that waits -------------------------------------------------------------------------
  * An engine that has nothing to do runs the network itself, which spares two changes of threads for
- * each message; the network's thread takes over when the engine is busy. */
+ * each message; the network's thread takes over when the engine has been busy for a millisecond,
+ * and rests while it is idle. */
 
-/** A descriptor that is readable when aco_net_turn has something to do. */
-int aco_net_fd(aco_net *net);
+/** The loop's thread: let it run the network while it waits. ACO_EEXISTS: another loop does.
+ * ACO_EUNSUPPORTED: it has a base of its host's. ACO_ENOMEM. In each case the network's thread does
+ * what is to be done. */
+ACO_MUSTUSE int aco_net_attach(aco_net *net, aco_loop *loop);
 
-/** Handle what has come, send what is queued; does not block. */
-void aco_net_turn(aco_net *net);
-
-/** The calling engine is about to wait with aco_net_fd among what it waits for, and will call
- * aco_net_turn: true when it leads from now on. */
-bool aco_net_lead(aco_net *net, const aco_seat *seat);
-
-/** It has woken up. */
-void aco_net_follow(aco_net *net, const aco_seat *seat);
-
-/** Before an engine runs on, after its turn: send what its coros have queued. */
-void aco_net_flush(aco_net *net);
+/** The loop's thread, before the loop or the network ends; harmless for one that is not attached.
+ */
+void aco_net_detach(aco_net *net, aco_loop *loop);
 
 #endif

@@ -11,7 +11,7 @@ local asyncoro <const> = { _VERSION = "asyncoro " .. core.version }
 
 for _, name in ipairs {
     "run", "spawn", "current", "coros", "sleep", "yield", "suspend", "receive", "messages", "monitor",
-    "hot_swappable", "digest", "with_timeout", "shield", "isolate", "locate", "time", "now", "stats", "wait_fd",
+    "hot_swappable", "digest", "with_timeout", "shield", "isolate", "location", "time", "now", "stats", "wait_fd",
 } do
     asyncoro[name] = core[name]
 end
@@ -37,9 +37,11 @@ end
 
 -- The other nouns, each loaded at its first use.
 local nouns <const> = {
-    atexit = "atexit", categories = "categories", channel = "channel", condition = "lock", connect = "socket",
-    event = "event", file = "file", group = "group", http = "http", listen = "socket", locate_channel = "channel",
-    lock = "lock", log = "log", process = "process", queue = "queue", resolve = "resolve", rlock = "lock",
+    atexit = "atexit", categories = "categories", channel = "channel", close_peer = "network", condition = "lock",
+    connect = "socket", discover = "network", event = "event", file = "file", group = "group", http = "http",
+    ignore_peers = "network", listen = "socket", locate = "names", locate_channel = "channel", locate_peer = "network",
+    locate_rci = "names", lock = "lock", log = "log", network = "network", peer = "network", peer_status = "network",
+    peers = "network", process = "process", queue = "queue", rci = "rci", resolve = "resolve", rlock = "lock",
     select = "select", semaphore = "semaphore", signal = "signal", socket = "socket", stderr = "standard",
     stdin = "standard", stdout = "standard", supervisor = "supervisor", thread_pool = "pool", tls = "tls",
     udp = "udp",

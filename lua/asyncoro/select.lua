@@ -28,10 +28,13 @@ local mailbox <const> = {
 
 local ending <const> = {
     poll = function(coro)
-        if not coro:is_alive() then return true, coro:finish(0) end
+        if core.has_ended(coro) then return true, coro:finish(0) end
     end,
     queue = function(coro) return coro end,
-    done = function(coro) return coro:finish(0) end,
+    done = function(coro, code)
+        if code == nil then return coro:finish(0) end
+        return nil, ("select: the process of %s has gone, or cannot be reached"):format(tostring(coro)), code
+    end,
 }
 
 local timer <const> = {

@@ -432,15 +432,21 @@ end
 -- The modules as they are before anything is patched.
 note_modules()
 
--- The class of an instance that has come. A class of ours is defined by its module.
-local function known_class(name)
-    if name:find "^asyncoro%." then pcall(require, name) end
+-- The class of an instance that has come from where no code is taken from.
+local function class_here(name)
     local class <const> = core.class_of(name)
     if class then return class end
     return nil, ("the class %s is not known here: asyncoro.class defines it"):format(name)
 end
 
+-- The class of an instance that has come. A class of ours is defined by its module.
+local function known_class(name)
+    if name:find "^asyncoro%." then pcall(require, name) end
+    return class_here(name)
+end
+
 core.set_shipper {
+    class_here = class_here,
     known_class = known_class,
     named = named, describe = describe, load = load_function, link = link, find = find,
     class = function(name) return require "asyncoro.class" (name) end,

@@ -2,7 +2,8 @@
 -- The workloads: sizes, units, who takes part, and the targets. A target compares the median of asyncoro's
 -- first figure with a peer's (`peer`, `ratio`) or with a constant (`value`); `low` says that less is better.
 -- `notes` names the figures after the first. `served` and `load` are about servers that a
--- load client starts. `once` means one run without a warm-up, `memory` is how many bytes each of the n must find free.
+-- load client starts; `pair` about two processes that talk. `once` means one run without a warm-up, `memory` is how
+-- many bytes each of the n must find free.
 
 local LOCAL <const> = { "ceiling", "go", "erlang", "pure", "cqueues", "luv" }
 
@@ -45,6 +46,30 @@ return {
         unit = "us of the server's CPU per request", n = 500000, quick = 100000, peers = { "nginx", "go", "node" },
         notes = { "requests/s" },
         targets = { { peer = "nginx", ratio = 1.5 }, { peer = "go", ratio = 1 }, { peer = "node", ratio = 1 } },
+    },
+    {
+        name = "w9", title = "messages of 100 bytes one way between two processes, in order", unit = "messages/s",
+        pair = true, n = 1000000, quick = 200000, peers = { "ceiling", "zeromq", "nats", "redis", "erlang", "skynet" },
+        targets = {
+            { peer = "zeromq", ratio = 0.8 }, { peer = "nats", ratio = 1 }, { peer = "redis", ratio = 1 },
+            { peer = "erlang", ratio = 1 },
+        },
+    },
+    {
+        name = "w9_secret", title = "w9 with a secret: beside itself without one", unit = "messages/s",
+        pair = true, n = 1000000, quick = 200000, peers = { "plain" }, targets = { { peer = "plain", ratio = 0.6 } },
+    },
+    {
+        name = "w10", title = "round trips between two processes, one outstanding", unit = "round trips/s",
+        pair = true, n = 20000, quick = 5000, peers = { "ceiling", "zeromq", "nats", "redis", "erlang", "skynet" },
+        targets = {
+            { peer = "ceiling", ratio = 0.8 }, { peer = "zeromq", ratio = 1 }, { peer = "nats", ratio = 1 },
+            { peer = "erlang", ratio = 1 }, { peer = "skynet", ratio = 1 },
+        },
+    },
+    {
+        name = "w10_secret", title = "w10 with a secret: beside itself without one", unit = "round trips/s",
+        pair = true, n = 20000, quick = 5000, peers = { "plain" }, targets = {},
     },
     {
         name = "tls", title = "TLS 1.3, AES-128-GCM: writes of 64 KiB over one connection", unit = "MiB/s",

@@ -20,6 +20,11 @@ local commands <const> = {
     copas = WORD:format("copas"),
     node = "node",
     nginx = "nginx",
+    zeromq = "pair",
+    nats = "pair",
+    redis = "pair",
+    skynet = "pair",
+    plain = "pair",
 }
 
 --- What tells that a peer is there, besides the pure-Lua one, which always is.
@@ -31,6 +36,10 @@ local probes <const> = {
     luv = "lua5.4 -e 'require \"luv\"'",
     node = "command -v node",
     nginx = "command -v nginx",
+    zeromq = build .. "/bench/pair zmq w10 1",
+    nats = "command -v nats-server",
+    redis = "command -v redis-server",
+    skynet = "test -x \"$SKYNET/skynet\"",
     copas = "lua5.4 -e 'package.path = \"/usr/share/lua/5.2/?.lua;\" .. package.path; require \"copas\"'",
 }
 
@@ -121,7 +130,27 @@ local servers <const> = {
     },
 }
 
+--- Two processes that talk, by the peers' names; without workload and count.
+local pairs_of <const> = {
+    ceiling = build .. "/bench/pair raw",
+    zeromq = build .. "/bench/pair zmq",
+    nats = build .. "/bench/pair nats",
+    redis = build .. "/bench/pair redis",
+    erlang = "erl -noinput -sname bench" .. os.time() .. " -pa " .. build .. "/bench -run dist main",
+    skynet = here .. "/peers/pair_skynet",
+}
+
+-- Ours, and ours without the secret ("plain") beside ours with one.
+local function our_pair(who, workload, n)
+    local name <const>, with_secret <const> = workload.name:gsub("_secret$", "")
+    local secret <const> = with_secret > 0 and who == US and "ASYNCORO_SECRET=" .. ("5e"):rep(16) or ""
+    return ("%s %s/bin/asyncoro %s/asyncoro/%s.lua %d"):format(secret, build, here, name, n)
+end
+
 local function command_of(who, workload, n)
+    if workload.pair then
+        return pairs_of[who] and ("%s %s %d"):format(pairs_of[who], workload.name, n) or our_pair(who, workload, n)
+    end
     if workload.load then
         local server <const> = who == US and ("%s/bin/asyncoro %s/asyncoro/tls.lua"):format(build, here)
             or build .. "/bench/tls serve"

@@ -63,8 +63,8 @@ test_order(aco_loop *loop)
             CHECK(aco_mailbox_push(mb, (aco_entry){.tag = 7, .u.word = i}) == ACO_OK);
     }
     aco_post *post = take_one(loop, ACO_POST_MAIL); /* one notice, however many have come */
-    CHECK(post->object == mb && aco_mailbox_notified(mb) == &task);
-    aco_post_free(post);
+    CHECK(aco_mailbox_noticed(post) == mb && aco_mailbox_task(mb) == &task);
+    aco_mailbox_unref(mb);
     CHECK(aco_mailbox_count(mb) == 40);
     for (uint32_t i = 1; i <= 40; i++) {
         CHECK(aco_mailbox_pop(loop, mb, &entry));
@@ -80,8 +80,8 @@ test_order(aco_loop *loop)
     aco_mailbox_close(loop, mb);
     aco_mailbox_unref(mb); /* the notice in the inbox has one too */
     post = take_one(loop, ACO_POST_MAIL);
-    CHECK(aco_mailbox_notified(post->object) == NULL);
-    aco_post_free(post);
+    CHECK(aco_mailbox_noticed(post) == mb && aco_mailbox_task(mb) == NULL);
+    aco_mailbox_unref(mb);
 }
 
 /* A full mailbox refuses; who waits is told when it is half empty, and not when it waits no more.
@@ -261,8 +261,8 @@ test_threads(aco_loop *loop)
     for (int total = 0; total < THREADS * MESSAGES;) {
         for (aco_post *post = aco_inbox_take(loop->inbox), *after; post != NULL; post = after) {
             after = post->next;
-            CHECK(post->kind == ACO_POST_MAIL && aco_mailbox_notified(post->object) == &task);
-            aco_post_free(post);
+            CHECK(post->kind == ACO_POST_MAIL && aco_mailbox_noticed(post) == mb);
+            aco_mailbox_unref(mb);
         }
         CHECK(aco_mailbox_count(mb) <= LIMIT);
         while (aco_mailbox_pop(loop, mb, &entry)) {

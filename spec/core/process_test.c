@@ -282,8 +282,10 @@ look(void *arg)
         aco_export_unref(x);
         for (aco_post *post = aco_inbox_take(e.loop.inbox), *next; post != NULL; post = next) {
             next = post->next;
-            if (post->kind == ACO_POST_MAIL) aco_mailbox_notified(post->object);
-            aco_post_free(post);
+            if (post->kind == ACO_POST_MAIL)
+                aco_mailbox_unref(aco_mailbox_noticed(post));
+            else
+                aco_post_free(post);
         }
         aco_seat_idle(e.seat);
         aco_seat_busy(e.seat);
