@@ -229,15 +229,14 @@ aco_connection_flush(aco_connection *c)
         }
         pieces_done(c, put);
         c->sent = aco_now_coarse();
-        if (c->peer != NULL && !aco_list_empty(&c->peer->room) && !aco_peer_is_full(c->peer))
-            aco_waiters_tell(&c->peer->room);
+        if (c->peer != NULL) aco_peer_roomy(c->peer);
     }
-    int err = aco_secure_flush(c->secure);
+    int err =
+        c->stage == ACO_STAGE_LEAVING ? aco_secure_end(c->secure) : aco_secure_flush(c->secure);
     if (err != ACO_OK && err != ACO_EBUSY) {
         aco_connection_lose(c, err, aco_secure_error(c->secure));
         return;
     }
-    if (c->stage == ACO_STAGE_LEAVING && err == ACO_OK) shutdown(c->source.fd, SHUT_WR);
     aco_net_watch_fd(c->net, &c->source, err == ACO_OK ? EPOLLIN : EPOLLIN | EPOLLOUT);
 }
 
