@@ -52,7 +52,7 @@ acl_network_push_asker(lua_State *L, const acl_engine *e, const aco_post *post)
     else if (net != NULL && aco_net_asker(net, post, &info))
         acl_location_push(L, info.location);
     else
-        lua_pushnil(L);
+        lua_pushboolean(L, 0);
 }
 
 static int

@@ -634,21 +634,27 @@ bool
 aco_net_dest_path(aco_net *net, char *path, size_t size)
 {
     pthread_mutex_lock(&net->lock);
-    const char *known = net->receiver != NULL ? aco_receiver_path(net->receiver) : NULL;
-    bool fits = known != NULL && strlen(known) < size;
-    if (fits) memcpy(path, known, strlen(known) + 1);
+    bool known = net->receiver != NULL && aco_receiver_path(net->receiver, path, size);
     pthread_mutex_unlock(&net->lock);
-    return fits;
+    return known;
 }
 
 void
 aco_net_stats(aco_net *net, struct aco_net_stats *stats)
 {
+    struct aco_receiver_stats files;
+
     pthread_mutex_lock(&net->lock);
     *stats = net->stats;
     stats->peers = 0;
     for (aco_link *l = net->peers.next; l != &net->peers; l = l->next)
         stats->peers += ACO_CONTAINER_OF(l, aco_peer, link)->up;
+    if (net->receiver != NULL) {
+        aco_receiver_stats(net->receiver, &files);
+        stats->refused += files.refused;
+        if (stats->refusal[0] == '\0' && files.refused > 0)
+            snprintf(stats->refusal, sizeof stats->refusal, "a file: %.140s", files.refusal);
+    }
     pthread_mutex_unlock(&net->lock);
 }
 
@@ -751,7 +757,7 @@ aco_net_close(aco_net *net, aco_time deadline)
     net->closing = true;
     pthread_cond_signal(&net->called);
     aco_endpoint_close(net);
-    posts_take(net); /* the ends of coros, which others have to hear of */
+    posts_take(net); /* the ends of coros, and answers, of which others have to hear */
     while (unsent(net) > 0 && turn_await(net, deadline))
         continue;
     size_t lost = unsent(net);
