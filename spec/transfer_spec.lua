@@ -191,6 +191,35 @@ describe("files between processes:", function()
         return "127.0.0.1:" .. port
     end
 
+    -- Passes bytes on to a port in small pieces, with a rest after each.
+    local function slow_relay_to(where)
+        local listener = assert(asyncoro.listen("127.0.0.1", 0))
+        local _, port = listener:address()
+        asyncoro.spawn({ daemon = true }, function()
+            local from <close> = assert(listener:accept())
+            local to <close> = assert(asyncoro.connect("127.0.0.1", tonumber(where:match(":(%d+)$"))))
+            asyncoro.spawn({ daemon = true }, function()
+                repeat local data = to:read(65536) until not data or not from:write(data)
+            end)
+            repeat
+                local data = from:read(65536)
+                asyncoro.sleep(0.01)
+            until not data or not to:write(data)
+            listener:close()
+        end)
+        return "127.0.0.1:" .. port
+    end
+
+    it("a slow way is no standstill", function()
+        with_receiver(function(where)
+            local path = make("data", 8 * MIB)
+            local began = asyncoro.now()
+            assert(asyncoro.send_file(slow_relay_to(where), path, { timeout = 0.15 }))
+            assert.truthy(asyncoro.now() - began > 0.5)
+            assert.is_true(same "data")
+        end)
+    end)
+
     it("a transfer that was cut off is resumed, and what came is compared", function()
         for _, checksum in ipairs { false, true } do
             local size = 8 * MIB
