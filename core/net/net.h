@@ -104,6 +104,9 @@ ACO_MUSTUSE int aco_net_watch_peers(aco_net *net, aco_mailbox *mailbox, bool sto
 /** Look for peers now, by datagrams. */
 void aco_net_discover(aco_net *net);
 
+/** Where that asks, and what it has refused, in words, cut to fit; "" while it is off. */
+void aco_net_discovery_text(aco_net *net, char *text, size_t size);
+
 /** Do not take notice of processes that are discovered, nor answer their datagrams. */
 void aco_net_ignore_peers(aco_net *net, bool ignore);
 

@@ -237,7 +237,11 @@ local function tried(location)
         end
         return ("%s, which does not answer"):format(tostring(location))
     end
-    if #peers == 0 then return "this process; no peer has been found" end
+    if #peers == 0 then
+        local asked <const> = core.network_discovery()
+        if asked == "" then return "this process; discovery is off, and it has no peer" end
+        return ("this process; no peer has been found by %s"):format(asked)
+    end
     local list <const> = {}
     for i, peer in ipairs(peers) do
         if i > 5 then
