@@ -451,6 +451,63 @@ test_once(world *w)
     aco_channel_unref(channel);
 }
 
+/* The next frame arrives; it is this one, after its head, in hexadecimal digits. */
+static void
+expect(world *w, int type, const char *digits)
+{
+    const packet *p = w->head;
+    char text[256];
+    size_t at = 0;
+
+    CHECK(p != NULL && p->type == type);
+    for (size_t i = 0; i < p->size; i++)
+        at += (size_t)snprintf(text + at, sizeof text - at, "%02x", p->body[i]);
+    const uint8_t *value = p->value != NULL ? aco_msg_data(p->value) : NULL;
+    for (size_t i = 0; value != NULL && i < aco_msg_size(p->value); i++)
+        at += (size_t)snprintf(text + at, sizeof text - at, "%02x", value[i]);
+    if (strcmp(text, digits) != 0) fprintf(stderr, "%d: %s\n", type, text);
+    CHECK(strcmp(text, digits) == 0);
+    step(w);
+}
+
+/* The bytes that docs/protocol_channels.md shows. */
+static void
+test_bytes(world *w)
+{
+    side *home = &w->sides[0], *away = &w->sides[1];
+    aco_ticket *ticket = aco_ticket_new(away->process);
+    aco_msg *msg = aco_msg_new("\xa2hi", 3);
+    aco_channel *channel, *there;
+    coro a, b;
+
+    CHECK(aco_channel_new(home->seat, 9, "news", &channel) == ACO_OK);
+    there = seen_from(away, channel);
+    coro_open(&a, home, 0);
+    coro_open(&b, away, 1);
+    subscribe(w, home, channel, &a);
+    CHECK(join(there, &b, ticket) == ACO_PENDING);
+    expect(w, SUBSCRIBE, "000000010000000000000009000000000000000100000001");
+    expect(w, COUNT, "0000000100000000000000090000000000000001000000000000");
+    CHECK(aco_channel_put(there, msg, ticket, 0, 0, NULL) == ACO_OK);
+    expect(w, PUBLISH, "0000000100000000000000090000000000000002000000000000a26869");
+    expect(w, COUNT, "0000000100000000000000090000000000000002000000010001");
+    expect(w, CAST, "00000001000000000000000900000000000000010000a26869");
+    expect(w, COUNT, "0000000100000000000000090000000000000001000000010000");
+    expect(w, COUNT, "0000000100000000000000090000000000000002000000020000");
+    CHECK(put(home, channel, 1) == ACO_OK);
+    expect(w, CAST, "0000000100000000000000090000000000000000000001");
+    expect(w, PAUSE, "000000010000000000000009000000000000000000");
+    aco_channel_close(channel);
+    expect(w, CLOSED, "0000000100000000000000090000000000000000");
+    pump(w);
+    aco_ticket_drop(ticket);
+    aco_msg_unref(msg);
+    coro_close(&a);
+    coro_close(&b);
+    aco_channel_unref(there);
+    aco_channel_unref(channel);
+}
+
 /* Any process may publish; all get it, the publisher's too, in its order. */
 static void
 test_publish_away(world *w)
@@ -1040,7 +1097,7 @@ main(void)
     static void (*const tests[])(world *) = {
         test_one_process, test_once,      test_publish_away, test_await,     test_full_replica,
         test_full_way,    test_lost,      test_unreachable,  test_reordered, test_transform,
-        test_join,        test_malformed, test_limits,       test_threads};
+        test_join,        test_malformed, test_limits,       test_bytes,     test_threads};
 
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         world w;
