@@ -91,6 +91,7 @@ acl_reach_close(acl_engine *e)
     exports_end(reach);
     if (reach->seat != NULL) aco_channels_leave(reach->process, reach->number);
     if (reach->has_started || is_last(reach)) acl_network_end(e);
+    acl_network_leave(e);
     while (reach->todo != NULL) {
         aco_post *post = reach->todo;
         reach->todo = post->next;

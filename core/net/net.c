@@ -224,10 +224,11 @@ static bool
 companion_idle(void *arg, aco_time *deadline)
 {
     aco_net *net = arg;
-    bool blocks = false;
+    bool blocks = true;
 
     pthread_mutex_lock(&net->lock);
     if (net->running) {
+        if (!net->polls) aco_inbox_awake(net->inbox); /* what was called for is done now */
         posts_take(net);
         dirty_flush(net);
         dead_free(net);
@@ -418,7 +419,12 @@ why_set(char **why, const char *text)
 static int
 net_open_kernel(aco_net *net, char **why)
 {
-    net->set = epoll_create1(EPOLL_CLOEXEC);
+    if (net->set >= 0 && net->pid != getpid()) { /* the parent's */
+        close(net->set);
+        net->set = -1;
+    }
+    if (net->set < 0) net->set = epoll_create1(EPOLL_CLOEXEC);
+    net->pid = getpid();
     net->inbox = aco_inbox_new();
     if (net->set < 0 || net->inbox == NULL) {
         why_set(why, "no descriptor is free for the network");
@@ -510,7 +516,10 @@ net_files(aco_net *net, const struct aco_net_options *options, char **why)
 static void
 net_free_parts(aco_net *net)
 {
-    if (net->discovery != NULL) aco_discovery_close(net->discovery);
+    if (net->discovery != NULL) {
+        aco_net_watch_fd(net, &net->beacon, 0);
+        aco_discovery_close(net->discovery);
+    }
     net->discovery = NULL;
     net->beacon.fd = -1;
     net->beacon.events = 0;
@@ -521,14 +530,13 @@ net_free_parts(aco_net *net)
     if (net->seat != NULL) aco_seat_leave(net->seat);
     net->seat = NULL;
     if (net->inbox != NULL) {
+        aco_net_watch_fd(net, &net->bell, 0);
         aco_inbox_close(net->inbox);
         aco_inbox_unref(net->inbox);
     }
     net->inbox = NULL;
     aco_timers_fini(&net->timers);
     aco_timers_init(&net->timers);
-    if (net->set >= 0) close(net->set);
-    net->set = -1;
     net->bell.events = 0;
     aco_secret_unref(net->secret);
     net->secret = NULL;
@@ -733,6 +741,7 @@ aco_net_free(aco_gate *gate)
     aco_map_free(&net->records);
     aco_map_free(&net->full);
     aco_timers_fini(&net->timers);
+    if (net->set >= 0) close(net->set);
     pthread_cond_destroy(&net->changed);
     pthread_cond_destroy(&net->called);
     pthread_mutex_destroy(&net->lock);

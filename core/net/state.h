@@ -264,7 +264,8 @@ struct aco_net {
     aco_time since;            /* when `leads` changed */
     atomic_bool has_dirty;
     bool running, closing, stop;
-    int set; /* epoll */
+    int set;   /* epoll; made once, as a loop may still look at it after the end */
+    pid_t pid; /* of the process that made it */
     aco_seat *seat;
     aco_inbox *inbox;
     aco_source bell; /* the inbox's descriptor */
