@@ -52,7 +52,7 @@ acl_network_push_asker(lua_State *L, const acl_engine *e, const aco_post *post)
     else if (net != NULL && aco_net_asker(net, post, &info))
         acl_location_push(L, info.location);
     else
-        lua_pushnil(L);
+        lua_pushboolean(L, 0);
 }
 
 static int
@@ -486,6 +486,21 @@ network_peers(lua_State *L)
     return 1;
 }
 
+/*** Where discovery asks, and what it has refused, in words.
+@function network_discovery
+@treturn string "" while it is off
+@local */
+static int
+network_discovery(lua_State *L)
+{
+    aco_net *net = net_of(acl_self(L));
+    char text[600] = "";
+
+    if (net != NULL) aco_net_discovery_text(net, text, sizeof text);
+    lua_pushstring(L, text);
+    return 1;
+}
+
 /*** Let a coro hear of peers that come and go.
 @function network_watch
 @tparam coro coro
@@ -603,6 +618,7 @@ acl_open_network(lua_State *L, acl_engine *e)
                                      {"network_watch", network_watch},
                                      {"network_leave", network_leave},
                                      {"network_discover", network_discover},
+                                     {"network_discovery", network_discovery},
                                      {"network_ignore", network_ignore},
                                      {NULL, NULL}};
 

@@ -8,7 +8,8 @@
 /** Functions and classes of other processes may come into this one. [-] */
 bool acl_network_takes_code(const acl_engine *e);
 
-/** Push the location of the process that has posted a request; nil when it has none. */
+/** Push the location of the process that has posted a request: nil when it is this one, without a
+ * network; false when it has gone. */
 void acl_network_push_asker(lua_State *L, const acl_engine *e, const aco_post *post);
 
 /** Push a table of figures; false, and nothing pushed, while there is no network. */

@@ -26,7 +26,6 @@ struct acl_reach {
     int watched_ref;              /* address of a record -> handle, until the end of the coro */
     int rcis_ref;                 /* identity -> RCI, weak */
     int served_ref;               /* serial -> RCI, of those that are registered */
-    int rci_ref;                  /* the function that starts coros for RCIs; 0 */
     aco_time linger;              /* at the end of the network that this engine has started */
     bool has_started;             /* it has started the network */
     bool asks_first;              /* no network starts unless the program asks for it */

@@ -245,21 +245,18 @@ acl_handle_encode(lua_State *L, int idx, int *type, uint8_t payload[ACO_HANDLE_M
     acl_remote *r = acl_remote_test(L, idx);
     acl_engine *e = acl_engine_get(L);
 
+    *type = ACL_EXT_CORO;
+    if (r != NULL && r->x == NULL) return aco_handle_write(r->key, "", "?", payload);
+    if (r != NULL) return acl_export_write(e, r->x, payload);
+    if (acl_coro_test(L, idx) != NULL) return acl_export_write(e, acl_export(L, e, idx), payload);
     *type = ACL_EXT_RCI;
     size_t size = acl_rci_encode(L, e, idx, payload);
     if (size > 0) return size;
     *type = ACL_EXT_LOCATION;
     size = acl_location_encode(L, idx, payload);
-    if (size > 0) return size;
-    *type = ACL_EXT_CORO;
-    if (r != NULL && r->x == NULL) return aco_handle_write(r->key, "", "?", payload);
-    if (r != NULL) return acl_export_write(e, r->x, payload);
-    if (acl_channel_test(L, idx) != NULL) {
-        *type = ACL_EXT_CHANNEL;
-        return acl_channel_encode(L, idx, payload);
-    }
-    if (acl_coro_test(L, idx) == NULL) return 0;
-    return acl_export_write(e, acl_export(L, e, idx), payload);
+    if (size > 0 || acl_channel_test(L, idx) == NULL) return size;
+    *type = ACL_EXT_CHANNEL;
+    return acl_channel_encode(L, idx, payload);
 }
 
 bool

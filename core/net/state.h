@@ -260,6 +260,8 @@ struct aco_net {
     pthread_t thread;
     aco_companion companion;
     aco_loop *loop;            /* that runs the network while it waits; NULL: none */
+    int door;                  /* eventfd: the thread shall look again */
+    bool kicked;               /* it has been written to */
     bool leads, polls, parked; /* the loop does so now, the thread; it rests until it is called */
     aco_time since;            /* when `leads` changed */
     atomic_bool has_dirty;
