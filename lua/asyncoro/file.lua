@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --- Files and folders. Everything here waits on other threads, not on the disk: the other coros go on.
 -- An open file is a stream, with `seek`, `flush` and `sync`. Every function but `open` with a wrong mode gives nil,
--- message, code when it fails: "notfound", "denied", "exists", "invalid" (a folder where a file was expected, or the other
--- way round), "nospace", "limit" (too many open files), "toolarge" (a name), "busy" ...
+-- message, code when it fails: "notfound", "denied", "exists", "invalid" (a folder where a file was expected, or the
+-- other way round), "nospace", "limit" (too many open files), "toolarge" (a name), "busy" ...
 -- @module asyncoro.file
 local core <const> = require "asyncoro.core"
 local options <const> = require "asyncoro.options"
