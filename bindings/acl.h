@@ -95,6 +95,7 @@ struct acl_engine {
     int nests_ref;      /* number + 1 -> thread */
     int gc_pause;       /* the collector's, as long as it is ours to choose; else 0 (state.c) */
     int chain;          /* how many coros may still start in this resume (sched.c) */
+    int budget;         /* how many messages the running coro may still take without a turn */
     int threads_ref, meta_ref, values_ref; /* in the registry */
     int handles_ref;                       /* slot -> handle, weak, filled on demand */
     int unobserved_ref;                    /* handles of coros whose failure nobody has seen */

@@ -83,12 +83,14 @@ push_about(lua_State *L, const struct stat *about)
 static int
 push_names(lua_State *L, const aco_path *p)
 {
-    const char *name = (const char *)p->names.data, *end = name + p->names.size;
+    size_t at = 0;
 
     lua_newtable(L);
-    for (lua_Integer i = 1; name < end; i++, name += strlen(name) + 1) {
+    for (lua_Integer i = 1; at < p->names.size; i++) {
+        const char *name = (const char *)p->names.data + at;
         lua_pushstring(L, name);
         lua_rawseti(L, -2, i);
+        at += strlen(name) + 1;
     }
     return 1;
 }

@@ -19,6 +19,9 @@
 
 #define RCI_META "asyncoro.rci"
 
+/* In the registry: the function that serves calls. */
+static const char server_key = 0;
+
 static acl_remote *
 rci_test(lua_State *L, int idx)
 {
@@ -172,12 +175,9 @@ rci_make(lua_State *L)
 static int
 set_rci_server(lua_State *L)
 {
-    acl_engine *e = acl_self(L);
-
     luaL_checktype(L, 1, LUA_TFUNCTION);
     lua_settop(L, 1);
-    if (e->reach->rci_ref != 0) luaL_unref(L, LUA_REGISTRYINDEX, e->reach->rci_ref);
-    e->reach->rci_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &server_key);
     return 0;
 }
 
@@ -292,15 +292,13 @@ rci_unregister(lua_State *L)
 /* Calls -----------------------------------------------------------------------------------------
  */
 
-/* Push the function that serves, and the table of the RCI on top, which it replaces. */
-static bool
-push_server(lua_State *L, const acl_engine *e)
+/* Replace the RCI on top by the function that serves and the table of the RCI. */
+static void
+push_server(lua_State *L)
 {
-    if (e->reach->rci_ref == 0) return false;
     lua_getiuservalue(L, -1, 1);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, e->reach->rci_ref);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &server_key);
     lua_replace(L, -3);
-    return true;
 }
 
 bool
@@ -312,10 +310,11 @@ acl_rci_serve(lua_State *L, acl_engine *e, const aco_export *x, const aco_post *
     lua_rawgeti(L, LUA_REGISTRYINDEX, e->reach->served_ref);
     lua_rawgeti(L, -1, (lua_Integer)x->serial);
     lua_remove(L, -2);
-    if (rci_test(L, -1) == NULL || !push_server(L, e)) {
+    if (rci_test(L, -1) == NULL) {
         lua_settop(L, top);
         return false;
     }
+    push_server(L);
     acl_network_push_asker(L, e, asked);
     return true;
 }
@@ -375,7 +374,7 @@ call_home(lua_State *L, acl_engine *e)
     int n = lua_gettop(L) - CALL_ARGS + 1;
 
     lua_pushvalue(L, CALL_RCI);
-    if (!push_server(L, e)) return luaL_error(L, "rci: asyncoro.rci has not been loaded");
+    push_server(L);
     acl_location_push(L, aco_process_route(e->reach->process));
     lua_rotate(L, CALL_ARGS, 3);
     lua_call(L, n + 2, LUA_MULTRET);

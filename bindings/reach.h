@@ -17,6 +17,7 @@ struct acl_reach {
     aco_post *todo;               /* taken from the inbox, not acted on */
     aco_link exports;             /* records of coros that live, by their `home` */
     size_t exported;              /* how many */
+    bool away;                    /* coros of it are subscribed to channels of others */
     size_t waits;                 /* coros that wait for something of another engine */
     aco_waitq names;              /* coros that wait for a name */
     size_t name_waits;            /* how many */
@@ -25,7 +26,6 @@ struct acl_reach {
     int watched_ref;              /* address of a record -> handle, until the end of the coro */
     int rcis_ref;                 /* identity -> RCI, weak */
     int served_ref;               /* serial -> RCI, of those that are registered */
-    int rci_ref;                  /* the function that starts coros for RCIs; 0 */
     aco_time linger;              /* at the end of the network that this engine has started */
     bool has_started;             /* it has started the network */
     bool asks_first;              /* no network starts unless the program asks for it */

@@ -79,6 +79,7 @@ describe("rci", function()
             fails("denied", "rci one: not allowed: a is negative", one(-1, 2))
             local two = asyncoro.rci(add, { check = function(a) return type(a) == "number" end })
             fails("invalid", "rci add: its arguments are refused", two("1", 2))
+            assert.same({ true, 3 }, { asyncoro.rci(add, { allow = {} })(1, 2):finish() })
             local log = asyncoro.log
             log:set_output(io.tmpfile())
             fails("denied", "it failed", asyncoro.rci(add, { allow = function() asyncoro.sleep(1) end })(1))

@@ -26,6 +26,7 @@ struct aco_mailbox {
     aco_inbox *inbox; /* owned reference; NULL again at the end of the task */
     aco_post notice;  /* under way while `notified`, with a reference to this mailbox */
     waiter *waiters;  /* senders of other engines that wait for room, newest first */
+    aco_room *rooms;  /* others who are to be told */
 };
 
 aco_mailbox *
@@ -304,6 +305,29 @@ aco_mailbox_awaited(aco_mailbox *mb)
     return !aco_list_empty(&mb->space);
 }
 
+static void
+rooms_tell(aco_room *list)
+{
+    while (list != NULL) {
+        aco_room *room = list;
+        list = room->next;
+        room->tell(room);
+    }
+}
+
+bool
+aco_mailbox_await(aco_mailbox *mb, aco_room *room)
+{
+    pthread_mutex_lock(&mb->lock);
+    bool waits = !mb->closed && !mailbox_is_roomy(mb);
+    if (waits) {
+        room->next = mb->rooms;
+        mb->rooms = room;
+    }
+    pthread_mutex_unlock(&mb->lock);
+    return waits;
+}
+
 bool
 aco_mailbox_idle(const aco_mailbox *mb)
 {
@@ -325,14 +349,20 @@ bool
 aco_mailbox_pop(aco_loop *loop, aco_mailbox *mb, aco_entry *entry)
 {
     waiter *woken = NULL;
+    aco_room *rooms = NULL;
 
     if (!mb->shared && aco_list_empty(&mb->space)) return mailbox_take(mb, entry);
     mailbox_lock(mb);
     bool found = mailbox_take(mb, entry);
     if (found && mb->waiters != NULL && mailbox_is_roomy(mb)) woken = mailbox_take_waiters(mb);
+    if (found && mb->rooms != NULL && mailbox_is_roomy(mb)) {
+        rooms = mb->rooms;
+        mb->rooms = NULL;
+    }
     mailbox_unlock(mb);
     if (!aco_list_empty(&mb->space)) mailbox_admit(loop, mb);
     waiters_tell(woken);
+    rooms_tell(rooms);
     return found;
 }
 
@@ -342,6 +372,8 @@ aco_mailbox_close(aco_loop *loop, aco_mailbox *mb)
     mailbox_lock(mb);
     mb->closed = true;
     waiter *woken = mailbox_take_waiters(mb);
+    aco_room *rooms = mb->rooms;
+    mb->rooms = NULL;
     aco_inbox *inbox = mb->inbox; /* who keeps a handle of the ended task keeps no descriptor */
     mb->inbox = NULL;
     mailbox_unlock(mb);
@@ -349,6 +381,7 @@ aco_mailbox_close(aco_loop *loop, aco_mailbox *mb)
     mb->task = NULL;
     aco_waitq_wake_all(loop, &mb->space, ACO_ENOTFOUND);
     waiters_tell(woken);
+    rooms_tell(rooms);
 }
 
 void

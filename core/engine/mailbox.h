@@ -71,6 +71,17 @@ ACO_MUSTUSE int aco_mailbox_post(aco_mailbox *mb, aco_parcel *parcel, const aco_
 /** Any thread, of a shared mailbox: append beyond every limit (exit messages). */
 ACO_MUSTUSE int aco_mailbox_post_forced(aco_mailbox *mb, aco_parcel *parcel);
 
+/** Somebody who wants to know, once, that there is room: `tell` is called by the thread that has
+ * made it, or has closed the mailbox, with no lock held. */
+typedef struct aco_room {
+    struct aco_room *next;
+    void (*tell)(struct aco_room *room);
+} aco_room;
+
+/** Any thread, of a shared mailbox: false when half of it is free, or it is closed; then `room` is
+ * not told. */
+bool aco_mailbox_await(aco_mailbox *mb, aco_room *room);
+
 /** Any thread: `waiter` waits for room no more. */
 void aco_mailbox_forget(aco_mailbox *mb, const aco_return *waiter);
 

@@ -190,10 +190,10 @@ part_take(aco_frames *f, aco_frame *frame)
 static int
 frame_cut(aco_frames *f, aco_frame *frame)
 {
-    const uint8_t *at = f->in.data + f->taken;
     size_t left = f->in.size - f->taken;
 
     if (left < ACO_FRAME_HEAD) return ACO_EBUSY;
+    const uint8_t *at = f->in.data + f->taken;
     uint32_t size = get_u32(at);
     if (size > ACO_FRAME_MAX) return fail(f, ACO_EPROTOCOL, "a frame that is too large");
     if (at[6] != 0 || at[7] != 0) return fail(f, ACO_EPROTOCOL, "a malformed head of a frame");

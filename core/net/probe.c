@@ -212,10 +212,8 @@ static void
 report(const aco_discovery *d, aco_facts *facts)
 {
     const struct aco_discovery_counts *counts = aco_discovery_counts(d);
-    uint64_t refused = 0;
+    const uint64_t refused = aco_discovery_refused(d);
 
-    for (int i = 1; i < ACO_BEACON_FAULTS; i++)
-        refused += counts->refused[i];
     aco_facts_add(facts, "refused", "%llu", (unsigned long long)refused);
     if (refused > 0) aco_facts_add(facts, "refusal", "%s", aco_discovery_refusal(d));
     if (counts->failed > 0) aco_facts_add(facts, "failure", "%s", aco_discovery_failure(d));

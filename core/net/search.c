@@ -58,14 +58,20 @@ aco_search_negative(aco_search *search)
     if (!search->wait && search->asked == 0) search_end(search, ACO_ENOTFOUND, NULL);
 }
 
+/* It was reached there, or says that it is there: it may have been quicker to connect. */
+static bool
+is_at(const aco_peer *peer, const aco_place *place)
+{
+    return (place->reached && memcmp(place->id, peer->id, sizeof peer->id) == 0) ||
+           strcmp(place->text, peer->location) == 0;
+}
+
 void
 aco_search_peer(aco_search *search, aco_peer *peer)
 {
     uint8_t head[9 + UINT8_MAX];
 
-    if (search->place != NULL &&
-        (!search->place->reached || memcmp(search->place->id, peer->id, sizeof peer->id) != 0))
-        return;
+    if (search->place != NULL && !is_at(peer, search->place)) return;
     aco_ask *ask = aco_ask_new(peer, NULL);
     if (ask == NULL) return;
     memcpy(head, ask->id, 8);

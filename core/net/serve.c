@@ -547,6 +547,24 @@ serve_ping(aco_peer *peer, struct body *body)
     return ACO_OK;
 }
 
+static int
+serve_channel(aco_peer *peer, const struct body *body)
+{
+    size_t head = aco_channel_head(body->frame->type);
+    aco_msg *value = NULL;
+
+    if (head > 0 && head < body->size) {
+        const struct body rest = {
+            .at = body->at + head, .size = body->size - head, .frame = body->frame};
+        value = value_of(&rest);
+        if (value == NULL) return ACO_ENOMEM;
+    }
+    int err = aco_channel_frame(peer->net->process, peer->id, peer->location, body->frame->type,
+                                body->at, value != NULL ? head : body->size, value);
+    aco_msg_unref(value);
+    return err;
+}
+
 int
 aco_serve(aco_peer *peer, const aco_frame *frame, const char **why)
 {
@@ -585,7 +603,8 @@ aco_serve(aco_peer *peer, const aco_frame *frame, const char **why)
     case ACO_F_PONG:
         return body.size == 8 ? ACO_OK : ACO_EPROTOCOL;
     default:
-        break;
+        if (frame->type >= ACO_F_CHANNEL && frame->type < ACO_F_CHANNEL_END)
+            return serve_channel(peer, &body);
     }
     *why = "a frame of an unknown type";
     return ACO_EPROTOCOL;

@@ -17,6 +17,7 @@
 
 #include "core/base/error.h"
 #include "core/base/map.h"
+#include "core/engine/channel.h"
 #include "core/engine/timer.h"
 #include "core/io/address.h"
 #include "core/io/lookup.h"
@@ -169,6 +170,7 @@ struct aco_peer {
     aco_map watches;  /* target -> far record, an owned reference: whose end it is to tell */
     aco_map paused;   /* target -> struct aco_pause */
     aco_link room;    /* of aco_waiter: for room in the queue */
+    bool awaited;     /* channels wait for it too */
     aco_link serves;  /* of struct aco_serve: local records whose end it wants to know */
     aco_link lookups; /* of struct aco_lookout: names that it waits for */
 };
@@ -258,11 +260,14 @@ struct aco_net {
     pthread_t thread;
     aco_companion companion;
     aco_loop *loop;            /* that runs the network while it waits; NULL: none */
+    int door;                  /* eventfd: the thread shall look again */
+    bool kicked;               /* it has been written to */
     bool leads, polls, parked; /* the loop does so now, the thread; it rests until it is called */
     aco_time since;            /* when `leads` changed */
     atomic_bool has_dirty;
     bool running, closing, stop;
-    int set; /* epoll */
+    int set;   /* epoll; made once, as a loop may still look at it after the end */
+    pid_t pid; /* of the process that made it */
     aco_seat *seat;
     aco_inbox *inbox;
     aco_source bell; /* the inbox's descriptor */
@@ -378,6 +383,7 @@ void aco_peer_lost(aco_peer *peer, const char *why);
 int aco_peer_queue(aco_peer *peer, int type, int flags, const uint8_t *target, const void *head,
                    size_t head_size, aco_msg *msg);
 bool aco_peer_is_full(const aco_peer *peer);
+void aco_peer_roomy(aco_peer *peer); /* its queue has become shorter */
 aco_ask *aco_ask_new(aco_peer *peer, const aco_return *who);
 aco_ask *aco_ask_take(aco_peer *peer, const uint8_t id[8]);
 void aco_ask_free(aco_ask *ask);
@@ -402,5 +408,7 @@ void aco_searches_end(aco_net *net);
 
 /* gate.c */
 extern const struct aco_gate_ops aco_net_gate;
+int aco_gate_cast(aco_gate *gate, const uint8_t process[16], const char *route, int type,
+                  const void *head, size_t head_size, aco_msg *value);
 
 #endif

@@ -17,6 +17,7 @@
 /* Of both processes; NULL: they have the key file. */
 static char key_path[64];
 static const char *secret_text; /* NULL: none */
+static size_t queue_limit;      /* 0: as usual */
 
 /* A process with one engine that only has an inbox, and a coro that only has a
  * mailbox. */
@@ -33,7 +34,8 @@ struct side {
 static void
 side_open(struct side *s, const char *name, uint16_t port)
 {
-    struct aco_net_options options = {.port = port, .heartbeat = ACO_SECOND / 5, .name = name};
+    struct aco_net_options options = {
+        .port = port, .queue_limit = queue_limit, .heartbeat = ACO_SECOND / 5, .name = name};
     struct aco_secret_options secret = {.key_path = key_path,
                                         .secret = secret_text,
                                         .secret_size = secret_text ? strlen(secret_text) : 0};
@@ -256,7 +258,9 @@ test_large(void)
     for (size_t i = 0; i < size; i++)
         bytes[i] = (char)('a' + i % 23);
     bytes[size] = '\0';
+    queue_limit = 1000;
     side_open(&a, "a", 0);
+    queue_limit = 0;
     side_open(&b, "b", 0);
     aco_export *x = far_of(&a, &b);
     put(x, bytes, ACO_PUT_SEND, NULL, ACO_OK);

@@ -627,9 +627,31 @@ test_none(aco_secret *secret)
 {
     host h;
 
-    host_open(&h, secret, NULL, 0, 0);
-    CHECK(aco_receiver_path(h.receiver) == NULL);
+    host_open(&h, secret, "", 0, 0);
+    char path[512];
+    CHECK(!aco_receiver_path(h.receiver, path, sizeof path));
     CHECK(send_to(&h, "two", NULL, 0, 0, "no files are taken") == ACO_EDENIED);
+    host_close(&h);
+}
+
+/* The usual folder is only made when somebody asks for it. */
+static void
+test_usual(aco_secret *secret)
+{
+    char path[512];
+    host h;
+
+    snprintf(path, sizeof path, "%s/state", base);
+    CHECK(setenv("XDG_STATE_HOME", path, 1) == 0);
+    file_make("state", 1, 1); /* is in the way */
+    host_open(&h, secret, NULL, 0, 0);
+    CHECK(send_to(&h, "two", NULL, 0, 0, "are taken there: folder for files") == ACO_EDENIED);
+    CHECK(unlink("state") == 0);
+    snprintf(path, sizeof path, "%s/state/asyncoro/files/two", base);
+    CHECK(send_to(&h, "two", NULL, 0, 10, path) == ACO_OK && file_same("two", path));
+    CHECK(system("rm -rf state") == 0); /* and again when it is gone */
+    CHECK(send_to(&h, "two", NULL, 0, 10, path) == ACO_OK && file_same("two", path));
+    CHECK(unsetenv("XDG_STATE_HOME") == 0);
     host_close(&h);
 }
 
@@ -689,7 +711,10 @@ test_all(aco_secret *secret)
 
     CHECK(mkdtemp(base) != NULL && chdir(base) == 0);
     host_open(&h, secret, "dest", 6 << 20, 0);
-    CHECK(strcmp(aco_receiver_path(h.receiver) + strlen(base), "/dest") == 0);
+    char path[512];
+    CHECK(aco_receiver_path(h.receiver, path, sizeof path) &&
+          !aco_receiver_path(h.receiver, path, 5));
+    CHECK(strcmp(path + strlen(base), "/dest") == 0);
     test_send(&h);
     test_refused(&h);
     test_full(&h);
@@ -703,6 +728,7 @@ test_all(aco_secret *secret)
     test_busy(secret);
     test_strangers(secret);
     test_none(secret);
+    test_usual(secret);
     CHECK(chdir("/") == 0);
     char command[64];
     snprintf(command, sizeof command, "rm -rf %s", base);

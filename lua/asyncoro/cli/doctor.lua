@@ -29,6 +29,7 @@ local function new_report(out)
     return setmetatable({ out = out, problems = 0, warnings = 0 }, Report)
 end
 
+-- What the following lines are about.
 function Report:heading(text)
     self.out:write(text, "\n")
 end
@@ -40,14 +41,19 @@ local function say(self, word, text, remedy)
     self.out:flush()
 end
 
+-- It is as it should be.
 function Report:ok(text) say(self, "ok", text) end
+
+-- It need not be otherwise.
 function Report:note(text, remedy) say(self, "note", text, remedy) end
 
+-- It may do harm.
 function Report:warn(text, remedy)
     self.warnings = self.warnings + 1
     say(self, "warning", text, remedy)
 end
 
+-- It cannot work like that.
 function Report:problem(text, remedy)
     self.problems = self.problems + 1
     say(self, "problem", text, remedy)
@@ -67,7 +73,7 @@ local function check_versions(report)
         report:ok(versions.lua)
     else
         report:warn(versions.lua .. " has known faults, which 5.4.6 mends",
-            "use Lua 5.4.6 or newer where you can (cmake -DASYNCORO_LUA=...)")
+            "use Lua 5.4.6 or newer where you can")
     end
     local major <const> = tonumber(versions.openssl:match("^%d+"))
     if major and major >= 3 then
