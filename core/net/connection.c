@@ -698,7 +698,7 @@ frames_take(aco_connection *c)
 }
 
 static void
-read_frames(aco_connection *c)
+read_all(aco_connection *c)
 {
     size_t taken = 0;
 
@@ -721,6 +721,15 @@ read_frames(aco_connection *c)
         if (!frames_take(c)) return;
         if (got < size && !aco_secure_holds(c->secure)) return;
     } while (taken < READ_TURN || aco_secure_holds(c->secure));
+}
+
+/* One memory for what is read serves all connections that are idle between frames. */
+static void
+read_frames(aco_connection *c)
+{
+    aco_frames_borrow(&c->frames, &c->net->spare);
+    read_all(c);
+    aco_frames_lend(&c->frames, &c->net->spare);
 }
 
 /* Events --------------------------------------------------------------------------------------- */
@@ -758,6 +767,7 @@ heartbeat(aco_connection *c, aco_time now)
         return;
     }
     aco_time quiet = now - c->sent;
+    aco_outq_rest(&c->peer->queue);
     if (quiet >= net->heartbeat) {
         aco_put_u64(body, (uint64_t)now);
         (void)aco_peer_queue(c->peer, ACO_F_PING, 0, NULL, body, sizeof body, NULL);

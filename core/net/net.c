@@ -808,6 +808,7 @@ aco_net_free(aco_gate *gate)
     aco_map_free(&net->records);
     aco_map_free(&net->full);
     aco_timers_fini(&net->timers);
+    aco_buf_free(&net->spare);
     if (net->set >= 0) close(net->set);
     pthread_cond_destroy(&net->changed);
     pthread_cond_destroy(&net->called);

@@ -372,6 +372,13 @@ aco_outq_add(aco_outq *q, int type, int flags, const uint8_t *target, const void
 }
 
 void
+aco_outq_rest(aco_outq *q)
+{
+    free(q->spare);
+    q->spare = NULL;
+}
+
+void
 aco_outq_free(aco_outq *q)
 {
     while (!aco_list_empty(&q->turns))

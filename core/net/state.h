@@ -295,6 +295,7 @@ struct aco_net {
     aco_map by_id;      /* process id -> peer */
     aco_map by_serial;  /* of connections: 8 bytes -> connection */
     aco_map records;    /* address of a local record -> struct aco_record */
+    aco_buf spare;      /* memory for what is read, of whoever reads next */
     aco_map full;       /* target -> struct aco_full */
     aco_export *recent; /* a coro that got a message in this turn; owned reference */
     aco_link status;    /* of struct aco_status: mailboxes that hear of peers */
