@@ -128,10 +128,9 @@ struct acl_engine {
     struct acl_program program;
     void (*on_error)(void *arg, const char *text); /* of the embedder; NULL: stderr */
     void *on_error_arg;
-    aco_link contended;      /* locks for which coros wait (lock.c) */
-    const void *stream_meta; /* the metatable of streams */
-    uint8_t *scratch;        /* for bytes on their way (stream.c) */
-    int64_t http_date_at;    /* of the Date header (http_head.c): when it was made */
+    aco_link contended;   /* locks for which coros wait (lock.c) */
+    uint8_t *scratch;     /* for bytes on their way (stream.c) */
+    int64_t http_date_at; /* of the Date header (http_head.c): when it was made */
     char http_date[48];
     uint32_t io_streak;      /* operations on streams without a wait */
     struct acl_reach *reach; /* its seat among the engines of its process (reach.h) */

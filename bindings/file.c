@@ -317,7 +317,7 @@ when there is room), "closed", "busy" ... */
 static int
 stream_flush(lua_State *L)
 {
-    aco_stream *s = acl_stream_check(L, acl_self(L), 1);
+    aco_stream *s = acl_stream_check(L, 1);
 
     lua_settop(L, 1);
     return flush_begin(L, s, AFTER_FLUSH);
@@ -337,7 +337,7 @@ static int
 stream_seek(lua_State *L)
 {
     static const char *const whences[] = {"set", "cur", "end", NULL};
-    aco_stream *s = acl_stream_check(L, acl_self(L), 1);
+    aco_stream *s = acl_stream_check(L, 1);
     int whence = luaL_checkoption(L, 2, "cur", whences);
     lua_Integer offset = luaL_optinteger(L, 3, 0);
 
@@ -362,7 +362,7 @@ static int
 stream_close(lua_State *L)
 {
     acl_engine *e = acl_self(L);
-    aco_stream *s = acl_stream_check(L, e, 1);
+    aco_stream *s = acl_stream_check(L, 1);
 
     lua_settop(L, 1);
     if (aco_stream_is_open(s) && aco_file_dirty(s) && !s->writing && acl_can_wait(L, e) &&

@@ -40,12 +40,11 @@ local nouns <const> = {
     atexit = "atexit", categories = "categories", channel = "channel", close_peer = "network", condition = "lock",
     connect = "socket", del_file = "transfer", dest_path = "transfer", discover = "network", event = "event",
     file = "file", group = "group", http = "http", ignore_peers = "network", listen = "socket", locate = "names",
-    locate_channel = "names", locate_peer = "network", locate_rci = "names",
-    lock = "lock", log = "log", network = "network", peer = "network", peer_status = "network", peers = "network",
-    process = "process", queue = "queue", rci = "rci", resolve = "resolve", rlock = "lock", select = "select",
-    semaphore = "semaphore", send_file = "transfer", signal = "signal", socket = "socket", stderr = "standard",
-    stdin = "standard", stdout = "standard", supervisor = "supervisor", thread_pool = "pool", tls = "tls",
-    udp = "udp",
+    locate_channel = "names", locate_peer = "network", locate_rci = "names", lock = "lock", log = "log",
+    network = "network", peer = "network", peer_status = "network", peers = "network", process = "process",
+    queue = "queue", rci = "rci", resolve = "resolve", rlock = "lock", select = "select", semaphore = "semaphore",
+    send_file = "transfer", signal = "signal", socket = "socket", stderr = "standard", stdin = "standard",
+    stdout = "standard", supervisor = "supervisor", thread_pool = "pool", tls = "tls", udp = "udp",
 }
 
 local function load_noun(name)
