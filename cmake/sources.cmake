@@ -17,7 +17,7 @@ set(ACO_BINDING_SOURCES
     bindings/encode.c bindings/engine.c bindings/export.c bindings/file.c bindings/finish.c bindings/fork.c bindings/isolate.c bindings/job.c
     bindings/group.c bindings/leash.c bindings/location.c bindings/lock.c bindings/message.c bindings/module.c bindings/names.c bindings/native.c bindings/network.c
     bindings/nest.c bindings/place.c bindings/process.c bindings/publish.c bindings/reach.c bindings/rci.c bindings/read.c bindings/request.c bindings/resolve.c bindings/remote.c bindings/report.c bindings/run.c bindings/runtime.c
-    bindings/sched.c bindings/send.c bindings/spawn.c bindings/state.c bindings/swap.c bindings/wait.c
+    bindings/sched.c bindings/send.c bindings/spawn.c bindings/state.c bindings/subscribe.c bindings/swap.c bindings/wait.c
     bindings/signals.c bindings/socket.c bindings/stream.c bindings/tls.c bindings/transfer.c bindings/udp.c bindings/waitq.c bindings/watch.c bindings/write.c)
 if(ACO_LLHTTP)
     list(APPEND ACO_CORE_SOURCES core/io/http.c)

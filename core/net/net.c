@@ -202,6 +202,7 @@ turn(aco_net *net)
         alarm_ring(net, ACO_CONTAINER_OF(t, aco_alarm, timer), now);
     dirty_flush(net);
     dead_free(net);
+    aco_serve_rest(net);
 }
 
 /* The loop that waits -------------------------------------------------------------------------- */

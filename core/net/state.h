@@ -282,11 +282,12 @@ struct aco_net {
     size_t half_open; /* accepted, and not up */
     aco_link connections, dead, dirty;
     aco_link places, searches, peers;
-    aco_map by_id;     /* process id -> peer */
-    aco_map by_serial; /* of connections: 8 bytes -> connection */
-    aco_map records;   /* address of a local record -> struct aco_record */
-    aco_map full;      /* target -> struct aco_full */
-    aco_link status;   /* of struct aco_status: mailboxes that hear of peers */
+    aco_map by_id;      /* process id -> peer */
+    aco_map by_serial;  /* of connections: 8 bytes -> connection */
+    aco_map records;    /* address of a local record -> struct aco_record */
+    aco_map full;       /* target -> struct aco_full */
+    aco_export *recent; /* a coro that got a message in this turn; owned reference */
+    aco_link status;    /* of struct aco_status: mailboxes that hear of peers */
     char location[ACO_ROUTE_MAX + 1], name[ACO_NAME_MAX + 1], bound[ACO_ADDRESS_TEXT];
     aco_time heartbeat, timeout;
     size_t queue_limit;
@@ -392,6 +393,7 @@ void aco_peers_status(aco_net *net, const aco_peer *peer, bool up);
 /* serve.c */
 int aco_serve(aco_peer *peer, const aco_frame *frame, const char **why);
 void aco_serve_post(aco_net *net, aco_post *post);
+void aco_serve_rest(aco_net *net); /* the end of a turn */
 void aco_serve_forget(aco_peer *peer);
 void aco_serve_end(aco_net *net);
 

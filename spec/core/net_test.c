@@ -68,7 +68,7 @@ side_close(struct side *s)
     aco_export_unref(s->coro);
     aco_mailbox_close(NULL, s->mailbox);
     while (aco_mailbox_pop(NULL, s->mailbox, &entry))
-        aco_parcel_free(entry.u.parcel);
+        aco_entry_free(&entry);
     aco_mailbox_unref(s->mailbox);
     aco_inbox_close(s->inbox);
     aco_seat_leave(s->seat);
@@ -138,6 +138,16 @@ post_await(struct side *s, enum aco_post_kind kind)
     return NULL;
 }
 
+/* A message alone gets a parcel, so that there is one kind to look at. */
+static aco_parcel *
+parcel_from(const aco_entry *entry)
+{
+    if (entry->tag == ACO_ENTRY_PARCEL) return entry->u.parcel;
+    aco_parcel *parcel = aco_parcel_new(entry->u.msg, NULL);
+    aco_msg_unref(entry->u.msg);
+    return parcel;
+}
+
 static aco_parcel *
 mail_await(struct side *s)
 {
@@ -145,7 +155,7 @@ mail_await(struct side *s)
     aco_entry entry;
 
     while (aco_now() < end) {
-        if (aco_mailbox_pop(NULL, s->mailbox, &entry)) return entry.u.parcel;
+        if (aco_mailbox_pop(NULL, s->mailbox, &entry)) return parcel_from(&entry);
         aco_post **at = &s->posts;
         while (*at != NULL)
             at = &(*at)->next;
