@@ -41,7 +41,7 @@ local nouns <const> = {
     connect = "socket", discover = "network", event = "event", file = "file", group = "group", http = "http",
     ignore_peers = "network", listen = "socket", locate = "names", locate_channel = "channel", locate_peer = "network",
     locate_rci = "names", lock = "lock", log = "log", network = "network", peer = "network", peer_status = "network",
-    peers = "network", process = "process", queue = "queue", rci = "rci", resolve = "resolve", rlock = "lock",
+    peers = "network", process = "process", queue = "queue", rci = "rci", reload_certificates = "network", resolve = "resolve", rlock = "lock",
     select = "select", semaphore = "semaphore", signal = "signal", socket = "socket", stderr = "standard",
     stdin = "standard", stdout = "standard", supervisor = "supervisor", thread_pool = "pool", tls = "tls",
     udp = "udp",
