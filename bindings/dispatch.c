@@ -74,7 +74,33 @@ delivered_k(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
-/* The message is in the mailbox. */
+static int
+sent_k(lua_State *L, int status, lua_KContext ctx)
+{
+    acl_engine *e = acl_self(L);
+
+    (void)status;
+    (void)ctx;
+    if (e->current->task.pending) acl_raise_pending(L, e, e->current);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* Who sends without end to other processes gives others a turn now and then, and what it has sent
+ * is on its way meanwhile. */
+static int
+sent(lua_State *L, acl_engine *e, const acl_remote *r)
+{
+    if (r->x->far && e->budget-- <= 0 && acl_can_wait(L, e)) {
+        e->current->task.what = ACO_WAIT_TURN;
+        aco_task_ready(&e->loop, &e->current->task);
+        return lua_yieldk(L, 0, 0, sent_k);
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* The message is in the mailbox, or on its way there. */
 static int
 put_done(lua_State *L, acl_remote *r, aco_time deadline, enum aco_put op)
 {
@@ -86,10 +112,8 @@ put_done(lua_State *L, acl_remote *r, aco_time deadline, enum aco_put op)
         e->reach->waits++;
         return acl_park(L, e, e->current, deadline == 0 ? aco_now() : deadline, 0, call_answered_k);
     }
-    if (op == ACO_PUT_DELIVER)
-        lua_pushinteger(L, 1);
-    else
-        lua_pushboolean(L, 1);
+    if (op == ACO_PUT_SEND) return sent(L, e, r);
+    lua_pushinteger(L, 1);
     return 1;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* drain.c -- what other threads have posted for this engine. */
 #include "bindings/cancel.h"
+#include "bindings/channel.h"
 #include "bindings/coro.h"
 #include "bindings/engine.h"
 #include "bindings/isolate.h"
@@ -157,6 +158,9 @@ drain_post(lua_State *L, acl_engine *e, aco_post *post)
     case ACO_POST_REPORT:
         drain_report(L, post);
         break;
+    case ACO_POST_CHANNEL:
+        acl_channel_serve(L, e, post);
+        break;
     default:
         break;
     }
@@ -202,7 +206,9 @@ acl_remote_awaits(const acl_engine *e)
 {
     const struct acl_reach *reach = e->reach;
 
-    if (reach->exported == 0 && reach->waits == 0 && acl_isolates_alive(e, true) == 0) return false;
+    if (reach->exported == 0 && !reach->away && reach->waits == 0 &&
+        acl_isolates_alive(e, true) == 0)
+        return false;
     if (!aco_seat_idle(reach->seat)) return true;
     if (reach->self == NULL)
         return false; /* all engines wait for each other: the first one says so */

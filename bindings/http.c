@@ -433,8 +433,7 @@ static int
 reader_new(lua_State *L)
 {
     static const char *const kinds[] = {"request", "response", NULL};
-    acl_engine *e = acl_self(L);
-    aco_stream *s = acl_stream_check(L, e, 1);
+    aco_stream *s = acl_stream_check(L, 1);
     int kind = luaL_checkoption(L, 2, NULL, kinds);
     lua_Integer limit = luaL_checkinteger(L, 3), count = luaL_checkinteger(L, 4);
 

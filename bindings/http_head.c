@@ -310,7 +310,7 @@ http_send(lua_State *L)
 {
     acl_engine *e = acl_self(L);
     lua_Integer status = check_status(L);
-    aco_stream *s = acl_stream_check(L, e, AT_STREAM);
+    aco_stream *s = acl_stream_check(L, AT_STREAM);
     uint8_t *scratch = acl_scratch(e);
     char line[LINE_MOST];
     size_t sent = 0;

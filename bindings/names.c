@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* names.c -- names of coros, which every engine of the process can look up, and peers; looking up
  * names. */
+#include "bindings/channel.h"
 #include "bindings/coro.h"
 #include "bindings/engine.h"
 #include "bindings/location.h"
@@ -92,8 +93,9 @@ coro_unregister(lua_State *L)
 }
 
 /* Looking for names ----------------------------------------------------------------------------
- * Of coros and of RCIs; those of RCIs have a prefix. They are looked for in this process, at one
- * peer, or in all of them, by the network, which posts an answer to the coro that waits. */
+ * Of coros, channels and RCIs; those of the last two have a prefix. They are looked for in this
+ * process, at one peer, or in all of them, by the network, which posts an answer to the coro that
+ * waits. */
 
 /* Stack of a search. */
 enum { SEEK_NAME = 1, SEEK_PLACE, SEEK_TIMEOUT, SEEK_TOP = SEEK_PLACE };
@@ -105,17 +107,17 @@ typedef struct seek {
     aco_time deadline;
 } seek;
 
-static const char *
-seek_word(const seek *s)
-{
-    return s->kind == ACO_KIND_RCI ? "RCI" : "coro";
-}
+static const struct {
+    const char *word, *prefix;
+} seek_kinds[] = {[ACO_KIND_CORO] = {"coro", ""},
+                  [ACO_KIND_CHANNEL] = {"channel", ACL_CHANNEL_PREFIX},
+                  [ACO_KIND_RCI] = {"RCI", ACL_RCI_PREFIX}};
 
 /* The name as the user knows it. */
 static const char *
 seek_name(lua_State *L, const seek *s)
 {
-    return lua_tostring(L, SEEK_NAME) + (s->kind == ACO_KIND_RCI ? sizeof ACL_RCI_PREFIX - 1 : 0);
+    return lua_tostring(L, SEEK_NAME) + strlen(seek_kinds[s->kind].prefix);
 }
 
 static bool
@@ -149,6 +151,8 @@ name_push(lua_State *L, const seek *s)
     if (!right) return false;
     if (s->kind == ACO_KIND_RCI)
         acl_rci_push(L, s->e, &identity, "", "");
+    else if (s->kind == ACO_KIND_CHANNEL)
+        acl_channel_push(L, s->e, &identity, "", "");
     else
         acl_remote_push(L, s->e, &identity, "", "");
     return true;
@@ -179,12 +183,13 @@ seek_failed(lua_State *L, const seek *s, int err)
     if (err == ACO_EPEERDOWN || err == ACO_EINVALID)
         return acl_fail(L, ACO_EPEERDOWN, "locate '%s': %s cannot be reached", name,
                         place != NULL ? place : "the network");
-    return acl_fail(L, err, "locate: no %s has the name '%s'%s%s%s", seek_word(s), name,
+    return acl_fail(L, err, "locate: no %s has the name '%s'%s%s%s", seek_kinds[s->kind].word, name,
                     place != NULL ? " at " : "", place != NULL ? place : "",
                     s->deadline != 0 && err == ACO_ETIMEOUT ? " in time" : "");
 }
 
 static int locate_coro_k(lua_State *L, int status, lua_KContext deadline);
+static int locate_channel_k(lua_State *L, int status, lua_KContext deadline);
 static int locate_rci_k(lua_State *L, int status, lua_KContext deadline);
 
 /* Have the network look. */
@@ -225,11 +230,14 @@ seek_wait(lua_State *L, const seek *s)
         name_wait_end(e);
         return seek_failed(L, s, err);
     }
+    static const lua_KFunction next[] = {[ACO_KIND_CORO] = locate_coro_k,
+                                         [ACO_KIND_CHANNEL] = locate_channel_k,
+                                         [ACO_KIND_RCI] = locate_rci_k};
     acl_coro *c = e->current;
     aco_wait_begin(&c->task, ACO_WAIT_NAME);
     aco_wait_on(&c->task, &e->reach->names);
     return acl_park(L, e, c, s->deadline == 0 ? ACO_NEVER : s->deadline, (lua_KContext)s->deadline,
-                    s->kind == ACO_KIND_RCI ? locate_rci_k : locate_coro_k);
+                    next[s->kind]);
 }
 
 static int
@@ -252,6 +260,7 @@ found_open(lua_State *L, const seek *s)
         const acl_remote *r = acl_remote_any(L, -1);
         return r != NULL && r->kind == ACO_KIND_RCI;
     }
+    if (s->kind == ACO_KIND_CHANNEL) return acl_channel_test(L, -1) != NULL;
     return acl_remote_test(L, -1) != NULL || acl_coro_test(L, -1) != NULL;
 }
 
@@ -281,6 +290,13 @@ locate_coro_k(lua_State *L, int status, lua_KContext deadline)
 }
 
 static int
+locate_channel_k(lua_State *L, int status, lua_KContext deadline)
+{
+    (void)status;
+    return seek_k(L, ACO_KIND_CHANNEL, deadline);
+}
+
+static int
 locate_rci_k(lua_State *L, int status, lua_KContext deadline)
 {
     (void)status;
@@ -297,12 +313,10 @@ locate(lua_State *L, enum aco_kind kind)
     if (e->reach == NULL) return luaL_error(L, "the engine of this Lua state has been closed");
     lua_settop(L, SEEK_TOP);
     if (!lua_isnil(L, SEEK_PLACE)) acl_location_check(L, SEEK_PLACE);
-    if (kind == ACO_KIND_RCI) {
-        lua_pushliteral(L, ACL_RCI_PREFIX);
-        lua_pushvalue(L, SEEK_NAME);
-        lua_concat(L, 2);
-        lua_replace(L, SEEK_NAME);
-    }
+    lua_pushstring(L, seek_kinds[kind].prefix);
+    lua_pushvalue(L, SEEK_NAME);
+    lua_concat(L, 2);
+    lua_replace(L, SEEK_NAME);
     if (!seeks_here(L, e) && !acl_reach_has_gate(e))
         return acl_fail(L, ACO_ENOTFOUND, "locate: this process has no network");
     if (s.deadline != 0) acl_wait_check(L, e, "locate");
@@ -326,6 +340,22 @@ acl_locate(lua_State *L)
     return locate(L, ACO_KIND_CORO);
 }
 
+/*** Find the channel that has been registered with a name, or wait until there is one. As `locate`.
+Waits.
+@function locate_channel
+@tparam string name
+@tparam[opt] location|string location the process to look in; everywhere when it is left out
+@tparam[opt] number timeout seconds; nil waits for ever, 0 only looks
+@treturn channel
+@treturn[2] nil
+@treturn[2] string message
+@treturn[2] string as of `locate` */
+static int
+acl_locate_channel(lua_State *L)
+{
+    return locate(L, ACO_KIND_CHANNEL);
+}
+
 /*** Find the RCI that has a name, or wait until one has it. As `locate`. Waits.
 @function locate_rci
 @tparam string name
@@ -344,8 +374,10 @@ acl_locate_rci(lua_State *L)
 void
 acl_open_names(lua_State *L, acl_engine *e)
 {
-    static const luaL_Reg funcs[] = {
-        {"locate", acl_locate}, {"locate_rci", acl_locate_rci}, {NULL, NULL}};
+    static const luaL_Reg funcs[] = {{"locate", acl_locate},
+                                     {"locate_channel", acl_locate_channel},
+                                     {"locate_rci", acl_locate_rci},
+                                     {NULL, NULL}};
     static const luaL_Reg methods[] = {
         {"register", coro_register}, {"unregister", coro_unregister}, {NULL, NULL}};
 

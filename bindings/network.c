@@ -203,6 +203,9 @@ start_result(lua_State *L, acl_engine *e, const start_job *s)
     if (s->err != ACO_OK)
         return acl_fail(L, s->err, "%s", s->why != NULL ? s->why : aco_err_text(s->err));
     e->reach->has_started = true;
+    aco_net *net = net_of(e);
+    if (net != NULL && aco_net_attach(net, &e->loop) == ACO_ENOMEM)
+        return luaL_error(L, "not enough memory");
     acl_location_push(L, aco_process_route(e->reach->process));
     lua_pushstring(L, s->warning);
     return 2;
@@ -337,10 +340,19 @@ acl_network_end(acl_engine *e)
 
     if (net == NULL || e->reach->self != NULL) return;
     aco_time linger = e->reach->has_started ? e->reach->linger : ACO_NET_LINGER;
+    aco_net_detach(net, &e->loop);
     acl_leash_idle(e, true);
     report_unsent(e, aco_net_close(net, aco_now() + linger));
     acl_leash_idle(e, false);
     e->reach->has_started = false;
+}
+
+void
+acl_network_leave(acl_engine *e)
+{
+    aco_net *net = aco_net_of(e->reach->process);
+
+    if (net != NULL) aco_net_detach(net, &e->loop);
 }
 
 /*** End the network, as the end of the program does. Blocks. For our own Lua files, and specs.
@@ -353,6 +365,7 @@ network_close(lua_State *L)
     acl_engine *e = acl_self(L);
     aco_net *net = net_of(e);
 
+    if (net != NULL) aco_net_detach(net, &e->loop);
     if (net != NULL)
         report_unsent(e, aco_net_close(net, aco_deadline(aco_now(), luaL_optnumber(L, 1, 0))));
     return 0;
@@ -541,6 +554,21 @@ network_peers(lua_State *L)
     return 1;
 }
 
+/*** Where discovery asks, and what it has refused, in words.
+@function network_discovery
+@treturn string "" while it is off
+@local */
+static int
+network_discovery(lua_State *L)
+{
+    aco_net *net = net_of(acl_self(L));
+    char text[600] = "";
+
+    if (net != NULL) aco_net_discovery_text(net, text, sizeof text);
+    lua_pushstring(L, text);
+    return 1;
+}
+
 /*** Let a coro hear of peers that come and go.
 @function network_watch
 @tparam coro coro
@@ -649,13 +677,19 @@ acl_network_stats(lua_State *L, const acl_engine *e)
 void
 acl_open_network(lua_State *L, acl_engine *e)
 {
-    static const luaL_Reg funcs[] = {
-        {"network_start", network_start},   {"network_close", network_close},
-        {"network_runs", network_runs},     {"network_reload", network_reload},
-        {"network_peer", network_peer},     {"network_locate_peer", network_locate_peer},
-        {"network_peers", network_peers},   {"network_watch", network_watch},
-        {"network_leave", network_leave},   {"network_discover", network_discover},
-        {"network_ignore", network_ignore}, {NULL, NULL}};
+    static const luaL_Reg funcs[] = {{"network_start", network_start},
+                                     {"network_close", network_close},
+                                     {"network_runs", network_runs},
+                                     {"network_reload", network_reload},
+                                     {"network_peer", network_peer},
+                                     {"network_locate_peer", network_locate_peer},
+                                     {"network_peers", network_peers},
+                                     {"network_watch", network_watch},
+                                     {"network_leave", network_leave},
+                                     {"network_discover", network_discover},
+                                     {"network_discovery", network_discovery},
+                                     {"network_ignore", network_ignore},
+                                     {NULL, NULL}};
 
     acl_setfuncs(L, e, funcs);
 }

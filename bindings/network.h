@@ -22,6 +22,9 @@ bool acl_network_runs(const acl_engine *e);
  * what was not sent is reported. Blocks. [-] */
 void acl_network_end(acl_engine *e);
 
+/** This engine ends: the network goes on without it. */
+void acl_network_leave(acl_engine *e);
+
 void acl_open_network(lua_State *L, acl_engine *e);
 
 #endif

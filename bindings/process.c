@@ -104,12 +104,12 @@ fd_of_stream(lua_State *L, const aco_stream *s, int idx)
 
 /* What the argument of descriptor `number` stands for. ACO_OK, or errno's. */
 static int
-fd_get(lua_State *L, const acl_engine *e, pipes *p, int number, int *fd)
+fd_get(lua_State *L, pipes *p, int number, int *fd)
 {
     static const char *const words[] = {"inherit", "null", "merge", "pipe", NULL};
     static const int values[] = {ACO_CHILD_INHERIT, ACO_CHILD_NULL, ACO_CHILD_MERGE};
     int idx = AT_STDIN + number, ends[2];
-    aco_stream *s = acl_stream_test(L, e, idx);
+    aco_stream *s = acl_stream_test(L, idx);
 
     if (s != NULL) {
         *fd = fd_of_stream(L, s, idx);
@@ -153,10 +153,10 @@ push_streams(lua_State *L, acl_engine *e, pipes *p)
 
 /* A child wants descriptors that block; when it could not be started they are ours as before. */
 static void
-block_given(lua_State *L, const acl_engine *e, bool block)
+block_given(lua_State *L, bool block)
 {
     for (int idx = AT_STDIN; idx <= AT_STDERR; idx++) {
-        const aco_stream *s = acl_stream_test(L, e, idx);
+        const aco_stream *s = acl_stream_test(L, idx);
         if (s == NULL || s->shared || s->transport != &aco_plain_transport) continue;
         int flags = fcntl(s->fd, F_GETFL);
         if (flags >= 0) fcntl(s->fd, F_SETFL, block ? flags & ~O_NONBLOCK : flags | O_NONBLOCK);
@@ -166,12 +166,12 @@ block_given(lua_State *L, const acl_engine *e, bool block)
 /* The streams that were given away are closed here, unless another program will get them too;
  * files stay. The child keeps alive whatever is at the other end. */
 static void
-close_given(lua_State *L, const acl_engine *e)
+close_given(lua_State *L)
 {
     bool keep = lua_toboolean(L, AT_KEEP);
 
     for (int idx = AT_STDIN; idx <= AT_STDERR; idx++) {
-        aco_stream *s = acl_stream_test(L, e, idx);
+        aco_stream *s = acl_stream_test(L, idx);
         if (s == NULL || s->transport != &aco_plain_transport) continue;
         if (keep && idx == AT_STDERR) continue;
         lua_getiuservalue(L, idx, 1);
@@ -250,16 +250,16 @@ process_spawn(lua_State *L)
     setup.group = lua_toboolean(L, AT_GROUP);
     int err = ACO_OK;
     for (int number = 0; number < 3 && err == ACO_OK; number++)
-        err = fd_get(L, e, p, number, &setup.fds[number]);
+        err = fd_get(L, p, number, &setup.fds[number]);
     lua_pushvalue(L, AT_CHILD);
     if (err == ACO_OK) err = push_streams(L, e, p);
     if (err != ACO_OK) return spawn_fail(L, &setup, err);
     flush_inherited(&setup);
-    block_given(L, e, true);
+    block_given(L, true);
     err = aco_child_start(&handle->child, &e->loop, &setup);
     if (err != ACO_OK) {
         int errnum = errno;
-        block_given(L, e, false);
+        block_given(L, false);
         errno = errnum;
         return spawn_fail(L, &setup, err);
     }
@@ -268,7 +268,7 @@ process_spawn(lua_State *L)
         if (p->theirs[number] >= 0) close(p->theirs[number]);
         p->theirs[number] = -1;
     }
-    close_given(L, e);
+    close_given(L);
     return 4;
 }
 
@@ -419,7 +419,7 @@ child_queue(lua_State *L)
 static int
 process_unread(lua_State *L)
 {
-    const aco_stream *s = acl_stream_check(L, acl_self(L), 1);
+    const aco_stream *s = acl_stream_check(L, 1);
     struct pollfd end = {.fd = s->fd};
 
     lua_pushboolean(L, s->fd < 0 || (poll(&end, 1, 0) > 0 && (end.revents & (POLLERR | POLLNVAL))));
@@ -430,7 +430,7 @@ process_unread(lua_State *L)
 static int
 process_keep(lua_State *L)
 {
-    acl_stream_check(L, acl_self(L), 1);
+    acl_stream_check(L, 1);
     lua_settop(L, 2);
     lua_setiuservalue(L, 1, 1);
     return 0;

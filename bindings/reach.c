@@ -4,6 +4,8 @@
 #include "bindings/engine.h"
 #include "bindings/network.h"
 
+#include "core/engine/channel.h"
+
 #include <stdlib.h>
 
 /* In the registry: the process of the engine that is about to be opened in this state. */
@@ -87,7 +89,9 @@ acl_reach_close(acl_engine *e)
     if (reach == NULL) return;
     acl_isolates_join(e);
     exports_end(reach);
+    if (reach->seat != NULL) aco_channels_leave(reach->process, reach->number);
     if (reach->has_started || is_last(reach)) acl_network_end(e);
+    acl_network_leave(e);
     while (reach->todo != NULL) {
         aco_post *post = reach->todo;
         reach->todo = post->next;

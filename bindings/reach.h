@@ -17,6 +17,7 @@ struct acl_reach {
     aco_post *todo;               /* taken from the inbox, not acted on */
     aco_link exports;             /* records of coros that live, by their `home` */
     size_t exported;              /* how many */
+    bool away;                    /* coros of it are subscribed to channels of others */
     size_t waits;                 /* coros that wait for something of another engine */
     aco_waitq names;              /* coros that wait for a name */
     size_t name_waits;            /* how many */

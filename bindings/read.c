@@ -244,9 +244,9 @@ read_run(lua_State *L, acl_engine *e, aco_stream *s, const wish *w)
 static int
 read_k(lua_State *L, int status, lua_KContext kind)
 {
-    acl_engine *e = acl_self(L);
-    acl_coro *c = e->current;
     aco_stream *s = lua_touserdata(L, AT_STREAM);
+    acl_engine *e = acl_stream_engine(s);
+    acl_coro *c = e->current;
     wish w;
 
     (void)status;
@@ -257,6 +257,65 @@ read_k(lua_State *L, int status, lua_KContext kind)
     bool again = err == ACO_ETIMEOUT && acl_stream_early(s, lua_tointeger(L, AT_DEADLINE));
     if (err != ACO_OK && !again) return read_fail(L, s, &w, err);
     return read_run(L, e, s, &w);
+}
+
+/* What comes, and no time-out: the read that most programs make, whose stack is the stream alone. A
+ * wait keeps the size as its context. */
+static int some_k(lua_State *L, int status, lua_KContext size);
+
+static ACO_APART int
+some_fail(lua_State *L, aco_stream *s, int err)
+{
+    const wish w = {.kind = READ_SOME};
+
+    return read_fail(L, s, &w, err);
+}
+
+/* The buffer is empty. */
+static int
+some_run(lua_State *L, acl_engine *e, aco_stream *s, size_t size)
+{
+    uint8_t *data = acl_scratch(e);
+    aco_waitq *wait;
+    size_t got;
+
+    if (ACO_UNLIKELY(data == NULL)) return some_fail(L, s, ACO_ENOMEM);
+    int err = aco_stream_read(s, data, size, &got, &wait);
+    if (err == ACO_OK) {
+        lua_pushlstring(L, (const char *)data, got);
+        return acl_io_done(L, e, 1);
+    }
+    if (err != ACO_EBUSY) return some_fail(L, s, err);
+    acl_coro *c = e->current;
+    s->reading = true;
+    e->io_streak = 0;
+    aco_wait_begin(&c->task, ACO_WAIT_READ);
+    aco_wait_on(&c->task, wait);
+    return acl_park(L, e, c, s->limit, (lua_KContext)size, some_k);
+}
+
+static int
+some_k(lua_State *L, int status, lua_KContext size)
+{
+    aco_stream *s = lua_touserdata(L, AT_STREAM);
+    acl_engine *e = acl_stream_engine(s);
+    acl_coro *c = e->current;
+
+    (void)status;
+    s->reading = false;
+    acl_wait_end(L, e, c);
+    int err = c->task.wake_err;
+    if (ACO_UNLIKELY(err != ACO_OK) && !(err == ACO_ETIMEOUT && acl_stream_early(s, ACO_NEVER)))
+        return some_fail(L, s, err);
+    return some_run(L, e, s, (size_t)size);
+}
+
+/* Is it such a read, of a stream whose buffer is empty? */
+static inline bool
+some_simple(const aco_stream *s, lua_Integer size)
+{
+    return size > 0 && size <= ACL_SCRATCH && s->timeout == ACO_NEVER && !s->reading &&
+           aco_stream_size(s) == 0;
 }
 
 /* Begin a read whose stack is complete but for the deadline, which the time-out at AT_DEADLINE
@@ -297,14 +356,13 @@ check_size(lua_State *L, lua_Integer most)
 static int
 read_sized(lua_State *L, enum read_kind kind, lua_Integer most)
 {
-    acl_engine *e = acl_self(L);
-    aco_stream *s = acl_stream_check(L, e, AT_STREAM);
+    aco_stream *s = acl_stream_check(L, AT_STREAM);
 
     lua_settop(L, 3);
     lua_pushnil(L);
     lua_insert(L, AT_DELIMITER);
     check_size(L, most);
-    return read_begin(L, e, s, kind);
+    return read_begin(L, acl_stream_engine(s), s, kind);
 }
 
 /*** Read what has come, 1 to n bytes; wait for some when there are none.
@@ -320,6 +378,17 @@ Waits. Also called `recv`.
 static int
 stream_read(lua_State *L)
 {
+    int nargs = lua_gettop(L);
+
+    if (nargs == 1 || nargs == 2) {
+        aco_stream *s = acl_stream_check(L, AT_STREAM);
+        lua_Integer size = nargs == 1 ? ACL_SCRATCH : lua_tointeger(L, AT_SIZE);
+        if (some_simple(s, size)) {
+            if (nargs == 2) lua_settop(L, AT_STREAM);
+            acl_wait_check(L, acl_stream_engine(s), "read");
+            return some_run(L, acl_stream_engine(s), s, (size_t)size);
+        }
+    }
     return read_sized(L, READ_SOME, ACL_SCRATCH);
 }
 
@@ -404,7 +473,7 @@ static int
 stream_read_until(lua_State *L)
 {
     acl_engine *e = acl_self(L);
-    aco_stream *s = acl_stream_check(L, e, AT_STREAM);
+    aco_stream *s = acl_stream_check(L, AT_STREAM);
     size_t size;
 
     luaL_checklstring(L, 2, &size);
@@ -453,7 +522,7 @@ static int
 iterator_next(lua_State *L)
 {
     acl_engine *e = acl_self(L);
-    aco_stream *s = acl_stream_check(L, e, 1);
+    aco_stream *s = acl_stream_check(L, 1);
 
     if (iterator_buffered(L, e, s)) return acl_io_done(L, e, 1);
     lua_settop(L, 1);
@@ -504,7 +573,7 @@ stream_lines(lua_State *L)
 {
     static const char *const formats[] = {"l", "L", NULL};
 
-    acl_stream_check(L, acl_self(L), 1);
+    acl_stream_check(L, 1);
     bool whole = luaL_checkoption(L, 2, "l", formats) == 1;
     luaL_argcheck(L, luaL_optinteger(L, 3, 0) >= 0, 3,
                   "a number of bytes expected, not a negative one");
@@ -522,7 +591,7 @@ piece; it ends at the end of the stream, and raises any other failure.
 static int
 stream_chunks(lua_State *L)
 {
-    acl_stream_check(L, acl_self(L), 1);
+    acl_stream_check(L, 1);
     luaL_argcheck(L, luaL_optinteger(L, 2, 1) > 0, 2, "a positive number of bytes expected");
     lua_settop(L, 2);
     return iterator(L, stream_read, READ_SOME, ACL_SCRATCH);

@@ -10,6 +10,7 @@
  * which it must be watched. When its process is lost whoever waits hears of that, and the handle
  * goes on. */
 #include "bindings/remote.h"
+#include "bindings/channel.h"
 #include "bindings/codec.h"
 #include "bindings/coro.h"
 #include "bindings/location.h"
@@ -252,7 +253,10 @@ acl_handle_encode(lua_State *L, int idx, int *type, uint8_t payload[ACO_HANDLE_M
     size_t size = acl_rci_encode(L, e, idx, payload);
     if (size > 0) return size;
     *type = ACL_EXT_LOCATION;
-    return acl_location_encode(L, idx, payload);
+    size = acl_location_encode(L, idx, payload);
+    if (size > 0 || acl_channel_test(L, idx) == NULL) return size;
+    *type = ACL_EXT_CHANNEL;
+    return acl_channel_encode(L, idx, payload);
 }
 
 bool
@@ -262,7 +266,7 @@ acl_handle_decode(lua_State *L, int type, const void *data, size_t size)
     aco_identity identity;
 
     if (type == ACL_EXT_LOCATION) return acl_location_decode(L, data, size);
-    if (type != ACL_EXT_CORO && type != ACL_EXT_RCI) {
+    if (type < ACL_EXT_CORO || type > ACL_EXT_RCI) {
         lua_pushfstring(L, "malformed message: a handle of an unknown kind (%d)", type);
         return false;
     }
@@ -277,6 +281,8 @@ acl_handle_decode(lua_State *L, int type, const void *data, size_t size)
     }
     if (type == ACL_EXT_RCI)
         acl_rci_push(L, e, &identity, route, name);
+    else if (type == ACL_EXT_CHANNEL)
+        acl_channel_push(L, e, &identity, route, name);
     else
         acl_remote_push(L, e, &identity, route, name);
     return true;
@@ -741,4 +747,5 @@ acl_open_remote(lua_State *L, acl_engine *e)
     acl_setmethods(L, e, common_methods);
     acl_setfuncs(L, e, remote_funcs);
     acl_open_names(L, e);
+    acl_open_channel(L, e);
 }

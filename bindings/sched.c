@@ -23,6 +23,9 @@
 enum { TURN_COROS = 1024, TURN_CLOCK = 8 };
 #define TURN_TIME (ACO_SECOND / 200)
 
+/* A coro to which messages come faster than it takes them gives others a turn after so many. */
+enum { TURN_MESSAGES = 1024 };
+
 /* How many coros may start one after the other in one resume, and with how many arguments, which
  * fit into the stack of acl_base without a check. */
 enum { CHAIN_COROS = 16, CHAIN_ARGS = LUA_MINSTACK - 8 };
@@ -256,6 +259,7 @@ coro_run(lua_State *L, acl_engine *e, acl_coro *c)
     if (ACO_UNLIKELY(c->task.scope != NULL || c->task.pending || (c->flags & ACL_SLICED)))
         acl_leash_turn(L, e, c);
     e->chain--;
+    e->budget = TURN_MESSAGES;
     int status = lua_resume(co, L, nargs, &nresults);
     c = e->current; /* another, perhaps: see base_next */
     aco_watchdog_end(&e->watchdog);
@@ -288,6 +292,7 @@ acl_run_turn(lua_State *L, acl_engine *e)
     aco_time start = aco_now_coarse();
     aco_task *task;
 
+    if (ACO_UNLIKELY(e->opened != NULL)) acl_message_forget(e);
     if (ACO_UNLIKELY(e->undone != NULL)) coro_close(L, e, e->undone, lua_status(e->undone->co), 0);
     for (int left = TURN_COROS, look = 0; left > 0 && (task = aco_loop_pop(&e->loop)) != NULL;) {
         coro_prefetch((acl_coro *)e->loop.head);

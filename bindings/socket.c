@@ -434,7 +434,7 @@ listener_queue(lua_State *L)
 static int
 stream_address(lua_State *L, const char *what, bool peer)
 {
-    aco_stream *s = acl_stream_check(L, acl_self(L), 1);
+    aco_stream *s = acl_stream_check(L, 1);
     aco_address at;
 
     if (s->fd < 0) return acl_stream_fail(L, s, what, ACO_ECLOSED);
@@ -512,7 +512,7 @@ system goes on sending after close before it gives up; 0: close resets the conne
 static int
 socket_setoption(lua_State *L)
 {
-    aco_stream *s = acl_stream_check(L, acl_self(L), 1);
+    aco_stream *s = acl_stream_check(L, 1);
     const struct option *o = check_option(L);
     int number = 0, done;
 
@@ -544,7 +544,7 @@ socket_setoption(lua_State *L)
 static int
 socket_getoption(lua_State *L)
 {
-    aco_stream *s = acl_stream_check(L, acl_self(L), 1);
+    aco_stream *s = acl_stream_check(L, 1);
     const struct option *o = check_option(L);
     union {
         int number;

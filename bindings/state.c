@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/io/file.h"
+
 /* Warnings as lauxlib has them: "@on" and "@off" are control messages, the rest goes to stderr. */
 static void warn_off(void *ud, const char *message, int continued);
 static void warn_on(void *ud, const char *message, int continued);
@@ -80,8 +82,9 @@ acl_state_close(lua_State *L)
 }
 
 /* A cycle of the collector looks at all that is alive, and begins when as much again has been
- * allocated. While that is little it may be a few hundred kilobytes more: they stay in the
- * processor's cache, and a program that makes many small things, coros perhaps, gains much. */
+ * allocated. While that is little it may be a few times as much: a program that makes many small
+ * things, coros perhaps, or reads in large pieces, gains much. What is alive is not known, but what
+ * there is with its garbage: between two cycles it grows up to the pace times what is alive. */
 enum { PACE_USUAL = 200, PACE_FEW = 300, PACE_LEAST = 400, FEW_KB = 1024, LEAST_KB = 512 };
 
 void
@@ -90,12 +93,20 @@ acl_state_own(acl_engine *e)
     e->gc_pause = PACE_USUAL;
 }
 
+static int
+pace_for(int pause, int kb)
+{
+    if (kb < LEAST_KB || (pause == PACE_LEAST && kb <= LEAST_KB * PACE_LEAST / 100))
+        return PACE_LEAST;
+    return kb < FEW_KB || (pause >= PACE_FEW && kb <= FEW_KB * PACE_FEW / 100) ? PACE_FEW
+                                                                               : PACE_USUAL;
+}
+
 void
 acl_state_pace(lua_State *L, acl_engine *e)
 {
     if (e->gc_pause == 0) return;
-    int kb = lua_gc(L, LUA_GCCOUNT);
-    int pause = kb < LEAST_KB ? PACE_LEAST : kb < FEW_KB ? PACE_FEW : PACE_USUAL;
+    int pause = pace_for(e->gc_pause, lua_gc(L, LUA_GCCOUNT));
     if (pause == e->gc_pause) return;
     int before = lua_gc(L, LUA_GCSETPAUSE, pause);
     if (before == e->gc_pause) {
@@ -106,6 +117,19 @@ acl_state_pace(lua_State *L, acl_engine *e)
     }
 }
 
+/* os.exit, before which files get what was written to them, as those of Lua's io do. */
+static int
+exit_flushed(lua_State *L)
+{
+    acl_engine *e = acl_engine_find(L);
+
+    if (e != NULL && e->loop.inbox != NULL) aco_files_write(&e->loop);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 0);
+    return 0;
+}
+
 int
 acl_state_open_libs(lua_State *L)
 {
@@ -114,5 +138,10 @@ acl_state_open_libs(lua_State *L)
     luaL_requiref(L, "asyncoro.core", luaopen_asyncoro_core, 0);
     lua_pop(L, 1);
     acl_state_own(acl_engine_find(L));
+    lua_getglobal(L, LUA_OSLIBNAME);
+    lua_getfield(L, -1, "exit");
+    lua_pushcclosure(L, exit_flushed, 1);
+    lua_setfield(L, -2, "exit");
+    lua_pop(L, 1);
     return 0;
 }

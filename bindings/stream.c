@@ -30,6 +30,7 @@ acl_stream_new(lua_State *L, acl_engine *e)
     aco_stream *s = lua_newuserdatauv(L, sizeof *s, 1);
 
     memset(s, 0, sizeof *s);
+    s->self = s;
     s->loop = &e->loop;
     s->fd = -1;
     s->timeout = s->limit = ACO_NEVER;
@@ -40,20 +41,17 @@ acl_stream_new(lua_State *L, acl_engine *e)
 }
 
 aco_stream *
-acl_stream_test(lua_State *L, const acl_engine *e, int idx)
+acl_stream_test(lua_State *L, int idx)
 {
-    void *s = lua_touserdata(L, idx);
-
-    if (s == NULL || !lua_getmetatable(L, idx)) return NULL;
-    bool same = lua_topointer(L, -1) == e->stream_meta;
-    lua_pop(L, 1);
-    return same ? s : NULL;
+    if (lua_rawlen(L, idx) != sizeof(aco_stream)) return NULL; /* no light userdata: gives 0 */
+    aco_stream *s = lua_touserdata(L, idx);
+    return s != NULL && s->self == s ? s : NULL;
 }
 
 aco_stream *
-acl_stream_check(lua_State *L, const acl_engine *e, int idx)
+acl_stream_check(lua_State *L, int idx)
 {
-    aco_stream *s = acl_stream_test(L, e, idx);
+    aco_stream *s = acl_stream_test(L, idx);
 
     if (s == NULL) luaL_typeerror(L, idx, "stream");
     return s;
@@ -176,7 +174,7 @@ stream_gc(lua_State *L)
 static int
 stream_is_open(lua_State *L)
 {
-    lua_pushboolean(L, aco_stream_is_open(acl_stream_check(L, acl_self(L), 1)));
+    lua_pushboolean(L, aco_stream_is_open(acl_stream_check(L, 1)));
     return 1;
 }
 
@@ -187,7 +185,7 @@ stream_is_open(lua_State *L)
 static int
 stream_settimeout(lua_State *L)
 {
-    aco_stream *s = acl_stream_check(L, acl_self(L), 1);
+    aco_stream *s = acl_stream_check(L, 1);
 
     s->timeout = acl_timeout_check(L, 2);
     lua_settop(L, 1);
@@ -200,7 +198,7 @@ stream_settimeout(lua_State *L)
 static int
 stream_gettimeout(lua_State *L)
 {
-    return acl_timeout_push(L, acl_stream_check(L, acl_self(L), 1)->timeout);
+    return acl_timeout_push(L, acl_stream_check(L, 1)->timeout);
 }
 
 /*** The number of the descriptor, which stays the stream's.
@@ -209,7 +207,7 @@ stream_gettimeout(lua_State *L)
 static int
 stream_fileno(lua_State *L)
 {
-    return acl_fd_push(L, acl_stream_check(L, acl_self(L), 1)->fd);
+    return acl_fd_push(L, acl_stream_check(L, 1)->fd);
 }
 
 /*** Take the descriptor out of the stream, which is closed after that: to be given to a stream of
@@ -223,7 +221,7 @@ another engine (`socket.from_fd`), or to a C library. It is non-blocking.
 static int
 stream_detach(lua_State *L)
 {
-    aco_stream *s = acl_stream_check(L, acl_self(L), 1);
+    aco_stream *s = acl_stream_check(L, 1);
 
     if (!aco_stream_is_open(s)) return acl_stream_fail(L, s, "detach", ACO_ECLOSED);
     if (s->reading || s->writing) return acl_stream_fail(L, s, "detach", ACO_EBUSY);
@@ -238,7 +236,7 @@ stream_detach(lua_State *L)
 static int
 stream_tostring(lua_State *L)
 {
-    aco_stream *s = acl_stream_check(L, acl_self(L), 1);
+    aco_stream *s = acl_stream_check(L, 1);
     char text[ACO_ADDRESS_TEXT];
 
     lua_pushfstring(L, "stream %s%s", acl_stream_where(s, text),
@@ -250,7 +248,7 @@ stream_tostring(lua_State *L)
 static int
 select_poll(lua_State *L)
 {
-    aco_stream *s = acl_stream_check(L, acl_self(L), 1);
+    aco_stream *s = acl_stream_check(L, 1);
     aco_waitq *wait = NULL;
 
     lua_pushboolean(L, aco_stream_ready(s, &wait) != ACO_EBUSY);
@@ -261,7 +259,7 @@ select_poll(lua_State *L)
 static int
 select_queue(lua_State *L)
 {
-    aco_stream *s = acl_stream_check(L, acl_self(L), 1);
+    aco_stream *s = acl_stream_check(L, 1);
     aco_waitq *wait = &s->reader.queue;
 
     (void)!aco_stream_ready(s, &wait);
@@ -286,7 +284,6 @@ acl_open_stream(lua_State *L, acl_engine *e)
     static const luaL_Reg source[] = {{"poll", select_poll}, {"queue", select_queue}, {NULL, NULL}};
 
     luaL_newmetatable(L, STREAM_NAME);
-    e->stream_meta = lua_topointer(L, -1);
     acl_setfuncs(L, e, meta);
     lua_pushcfunction(L, stream_gc);
     lua_setfield(L, -2, "__gc");

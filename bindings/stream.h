@@ -16,8 +16,15 @@ aco_stream *acl_stream_new(lua_State *L, acl_engine *e);
 void acl_stream_meta(lua_State *L);
 
 /** The stream at idx; NULL when it is none, the other raises. */
-aco_stream *acl_stream_test(lua_State *L, const acl_engine *e, int idx); /* [-] */
-aco_stream *acl_stream_check(lua_State *L, const acl_engine *e, int idx);
+aco_stream *acl_stream_test(lua_State *L, int idx); /* [-] */
+aco_stream *acl_stream_check(lua_State *L, int idx);
+
+/** The engine that a stream is of. [-] */
+static inline acl_engine *
+acl_stream_engine(const aco_stream *s)
+{
+    return ACO_CONTAINER_OF(s->loop, acl_engine, loop);
+}
 
 /** What messages call it: "127.0.0.1:80", a path. Pushes nothing; `text` is used if need be. [-] */
 const char *acl_stream_where(const aco_stream *s, char text[ACO_ADDRESS_TEXT]);

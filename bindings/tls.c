@@ -147,6 +147,14 @@ context_reload(lua_State *L)
     return 1;
 }
 
+/* has_certificate(context): does this side show one? */
+static int
+tls_has_certificate(lua_State *L)
+{
+    lua_pushboolean(L, aco_tls_context_has_certificate(check_context(L, 1)));
+    return 1;
+}
+
 static int
 context_tostring(lua_State *L)
 {
@@ -176,9 +184,8 @@ start_why(int err)
 static int
 tls_start(lua_State *L)
 {
-    acl_engine *e = acl_self(L);
     const char *what = luaL_checkstring(L, 1);
-    aco_stream *s = acl_stream_check(L, e, 2);
+    aco_stream *s = acl_stream_check(L, 2);
     aco_tls_context *context = check_context(L, 3);
     const char *name = luaL_optstring(L, 4, NULL), *label = luaL_optstring(L, 6, NULL);
     char text[ACO_ADDRESS_TEXT];
@@ -273,7 +280,7 @@ static int
 stream_handshake(lua_State *L)
 {
     acl_engine *e = acl_self(L);
-    aco_stream *s = acl_stream_check(L, e, 1);
+    aco_stream *s = acl_stream_check(L, 1);
 
     if (!aco_stream_is_open(s)) return acl_stream_fail(L, s, "handshake", ACO_ECLOSED);
     if (!aco_tls_is(s)) return acl_stream_fail(L, s, "handshake", ACO_EUNSUPPORTED);
@@ -289,7 +296,7 @@ static int
 tls_handshake(lua_State *L)
 {
     acl_engine *e = acl_self(L);
-    aco_stream *s = acl_stream_check(L, e, 1);
+    aco_stream *s = acl_stream_check(L, 1);
 
     luaL_checkstring(L, AT_WHAT);
     lua_settop(L, 3);
@@ -351,7 +358,7 @@ handshake is not over */
 static int
 stream_tls_info(lua_State *L)
 {
-    aco_stream *s = acl_stream_check(L, acl_self(L), 1);
+    aco_stream *s = acl_stream_check(L, 1);
     struct aco_tls_info info;
     int err = aco_tls_info(s, &info);
 
@@ -376,6 +383,7 @@ acl_open_tls(lua_State *L, acl_engine *e)
                                      {"add", tls_add},
                                      {"start", tls_start},
                                      {"handshake", tls_handshake},
+                                     {"has_certificate", tls_has_certificate},
                                      {NULL, NULL}};
     static const luaL_Reg methods[] = {
         {"handshake", stream_handshake}, {"tls_info", stream_tls_info}, {NULL, NULL}};

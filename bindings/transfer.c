@@ -3,6 +3,7 @@
  * core.del_file, of which lua/asyncoro/transfer.lua makes what users see; core.dest_path. */
 #include "bindings/transfer.h"
 #include "bindings/job.h"
+#include "bindings/location.h"
 #include "bindings/reach.h"
 
 #include <string.h>
@@ -114,10 +115,9 @@ transfer_make(const aco_location *to, const struct aco_transfer_options *how,
 static int
 transfer_do(lua_State *L, bool removes)
 {
-    const char *what = removes ? "del_file" : "send_file", *wrong;
+    const char *what = removes ? "del_file" : "send_file";
     acl_engine *e = acl_self(L);
-    size_t size;
-    const char *where = luaL_checklstring(L, AT_LOCATION, &size);
+    const char *where = acl_location_check(L, AT_LOCATION);
     const char *path = check_text(L, AT_PATH);
     struct aco_transfer_options how = {.flags = (int)luaL_checkinteger(L, AT_FLAGS)};
     aco_location to;
@@ -127,14 +127,13 @@ transfer_do(lua_State *L, bool removes)
         aco_time patience = aco_deadline(0, luaL_checknumber(L, AT_TIMEOUT));
         how.patience = patience > 0 ? patience : 1;
     }
-    if (aco_location_parse(&to, where, size, &wrong) != ACO_OK)
-        luaL_argerror(L, AT_LOCATION, lua_pushfstring(L, "'%s' is no location: %s", where, wrong));
+    if (aco_location_parse(&to, where, strlen(where), NULL) != ACO_OK)
+        return luaL_argerror(L, AT_LOCATION, "a location expected");
     lua_settop(L, AT_TIMEOUT);
     acl_wait_check(L, e, what);
     aco_transfer **box = push_box(L);
     struct aco_secret *secret = secret_of(e);
-    if (secret == NULL)
-        return acl_fail(L, ACO_EPEERDOWN, "%s %s: the network has not been started", what, path);
+    if (secret == NULL) return acl_fail(L, ACO_ENOTFOUND, "%s: this process has no network", what);
     *box = transfer_make(&to, &how, secret, path, removes);
     if (*box == NULL) return acl_fail(L, ACO_ENOMEM, "%s %s: not enough memory", what, path);
     int err = acl_job_submit(e, &(*box)->job);
@@ -154,17 +153,16 @@ del_file(lua_State *L)
     return transfer_do(L, true);
 }
 
-/* dest_path() -> the folder, or nil when no files are taken */
+/* dest_path() -> the folder; nil, message, code */
 static int
 dest_path(lua_State *L)
 {
     aco_net *net = aco_net_of(acl_self(L)->reach->process);
     char path[4096];
 
-    if (net != NULL && aco_net_dest_path(net, path, sizeof path))
-        lua_pushstring(L, path);
-    else
-        lua_pushnil(L);
+    if (net == NULL || !aco_net_dest_path(net, path, sizeof path))
+        return acl_fail(L, ACO_ENOTFOUND, "dest_path: this process takes no files");
+    lua_pushstring(L, path);
     return 1;
 }
 

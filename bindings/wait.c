@@ -326,12 +326,27 @@ receive_begin(acl_coro *c)
     c->receive_index = 0;
 }
 
+static int receive_later_k(lua_State *L, int status, lua_KContext engine);
+
+/* There may be a message, but this coro has taken many without a turn of the others. */
+static ACO_APART int
+receive_later(lua_State *L, acl_engine *e, acl_coro *c)
+{
+    c->task.what = ACO_WAIT_TURN;
+    aco_task_ready(&e->loop, &c->task);
+    return lua_yieldk(L, 0, (lua_KContext)e, receive_later_k);
+}
+
 static ACO_APART int
 receive_until(lua_State *L, acl_engine *e, aco_time deadline)
 {
     acl_coro *c = acl_wait_check(L, e, "receive");
-    int results = c->task.mailbox != NULL ? acl_mailbox_get(L, e, c) : 0;
+    int results = 0;
 
+    if (c->task.mailbox != NULL && !aco_mailbox_idle(c->task.mailbox)) {
+        if (deadline != 0 && e->budget-- <= 0) return receive_later(L, e, c);
+        results = acl_mailbox_get(L, e, c);
+    }
     if (results > 0) return results;
     if (deadline == 0) return alarm_result(L, "receive");
     receive_begin(c);
@@ -344,11 +359,22 @@ receive(lua_State *L, acl_engine *e)
     if (ACO_UNLIKELY(lua_gettop(L) > 0)) return receive_until(L, e, acl_opt_deadline(L, 1));
     acl_coro *c = acl_wait_check(L, e, "receive");
     if (c->task.mailbox != NULL && !aco_mailbox_idle(c->task.mailbox)) {
+        if (ACO_UNLIKELY(e->budget-- <= 0)) return receive_later(L, e, c);
         int results = acl_mailbox_get(L, e, c);
         if (results > 0) return results;
     }
     receive_begin(c);
     return acl_park_long(L, e, c, (lua_KContext)e, receive_k);
+}
+
+static int
+receive_later_k(lua_State *L, int status, lua_KContext engine)
+{
+    acl_engine *e = (acl_engine *)engine;
+
+    (void)status;
+    if (ACO_UNLIKELY(e->current->task.pending)) acl_raise_pending(L, e, e->current);
+    return receive(L, e);
 }
 
 /*** Take the oldest message out of this coro's mailbox; wait for one when it is empty.

@@ -154,6 +154,29 @@ write_begin(lua_State *L, acl_engine *e, aco_stream *s, aco_time deadline, bool 
     return write_run(L, e, s, &at, once);
 }
 
+/* One string, and no time-out: most often the system takes it at once. */
+static ACO_APART int
+write_one(lua_State *L, aco_stream *s)
+{
+    acl_engine *e = acl_stream_engine(s);
+    struct iovec piece;
+    aco_waitq *wait;
+    size_t sent = 0;
+
+    piece.iov_base = (char *)lua_tolstring(L, 2, &piece.iov_len);
+    acl_wait_check(L, e, "write");
+    if (s->writing) return write_fail(L, s, ACO_EBUSY, 0);
+    int err = piece.iov_len > 0 ? aco_stream_write(s, &piece, 1, &sent, &wait) : ACO_OK;
+    if (ACO_LIKELY(err == ACO_OK && sent == piece.iov_len && sent > 0 &&
+                   s->transport->flush == NULL))
+        return write_done(L, e, sent);
+    progress at = {.count = 2, .index = 2, .deadline = ACO_NEVER};
+    if (err == ACO_EBUSY) return write_wait(L, e, s, &at, wait, false);
+    if (err != ACO_OK) return write_fail(L, s, err, 0);
+    progress_by(L, &at, sent);
+    return write_run(L, e, s, &at, false);
+}
+
 int
 acl_write_rest(lua_State *L, acl_engine *e, aco_stream *s, aco_time deadline, size_t sent)
 {
@@ -175,10 +198,12 @@ Waits until the system has taken everything, `settimeout` seconds at most. Also 
 static int
 stream_write(lua_State *L)
 {
-    acl_engine *e = acl_self(L);
-    aco_stream *s = acl_stream_check(L, e, 1);
+    aco_stream *s = acl_stream_check(L, 1);
+    int top = lua_gettop(L);
 
-    return write_begin(L, e, s, acl_stream_deadline(L, s, lua_gettop(L) + 1), false);
+    if (ACO_LIKELY(top == 2 && s->timeout == ACO_NEVER && lua_type(L, 2) == LUA_TSTRING))
+        return write_one(L, s);
+    return write_begin(L, acl_stream_engine(s), s, acl_stream_deadline(L, s, top + 1), false);
 }
 
 /*** Write some of a string: as much as the system takes at once, 1 byte at least.
@@ -194,7 +219,7 @@ static int
 stream_send(lua_State *L)
 {
     acl_engine *e = acl_self(L);
-    aco_stream *s = acl_stream_check(L, e, 1);
+    aco_stream *s = acl_stream_check(L, 1);
     aco_time deadline = acl_stream_deadline(L, s, 3);
 
     luaL_checkstring(L, 2);
@@ -216,7 +241,7 @@ static int
 stream_send_msg(lua_State *L)
 {
     acl_engine *e = acl_self(L);
-    aco_stream *s = acl_stream_check(L, e, 1);
+    aco_stream *s = acl_stream_check(L, 1);
     aco_time deadline = acl_stream_deadline(L, s, 3);
     size_t size;
 
@@ -281,7 +306,7 @@ static int
 stream_shutdown(lua_State *L)
 {
     acl_engine *e = acl_self(L);
-    aco_stream *s = acl_stream_check(L, e, 1);
+    aco_stream *s = acl_stream_check(L, 1);
     aco_time deadline = acl_stream_deadline(L, s, 2);
 
     acl_wait_check(L, e, "shutdown");

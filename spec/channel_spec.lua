@@ -202,27 +202,6 @@ describe("channel", function()
         end)
     end)
 
-    it("is not disturbed by what is no request", function()
-        run(function()
-            local log = require "asyncoro.log"
-            local original, count = log.error, 0
-            log.error = function() count = count + 1 end
-            local channel <close> = asyncoro.channel "sturdy"
-            channel:register()
-            local servant = asyncoro.locate "channel sturdy"
-            for _, nonsense in ipairs { "x", {}, { what = "close", n = 0 }, { what = "deliver", n = 1e9 },
-                { what = "subscribe", n = 1, 5 } } do
-                servant:send(nonsense)
-            end
-            asyncoro.sleep(0.001)
-            log.error = original
-            assert.equal(5, count)
-            assert.is_true(servant:is_alive())
-            channel:subscribe()
-            assert.equal(1, channel:deliver "still here")
-        end)
-    end)
-
     it("works from another engine", function()
         run(function()
             local channel <close> = asyncoro.channel("shared", {
@@ -244,5 +223,297 @@ describe("channel", function()
             assert.same({ true, 2, "hello!", "channel shared" }, { worker:finish(5) })
             assert.equal(1, channel:deliver "end")
         end)
+    end)
+
+    it("hands the value itself to coros of its engine", function()
+        run(function()
+            local channel <close> = asyncoro.channel "refs"
+            channel:subscribe()
+            local value = { fn = coroutine.create(print) }
+            assert.is_true(channel:send(value))
+            assert.is_true(rawequal(value, asyncoro.receive(0)))
+        end)
+    end)
+
+    it("is one value wherever it comes back to, also when it is closed", function()
+        run(function()
+            local channel = asyncoro.channel "one"
+            local echo = asyncoro.isolate(function()
+                local coro = require "asyncoro"
+                local known = {}
+                for message, reply in coro.messages() do
+                    known[message] = (known[message] or 0) + 1
+                    reply { message, known[message] }
+                end
+            end)
+            for i = 1, 3 do
+                local back = echo:call(channel)
+                assert.is_true(rawequal(channel, back[1]))
+                assert.equal(i, back[2])
+            end
+            channel:close()
+            assert.equal(channel, echo:call(channel)[1])
+            assert.not_equal(channel, asyncoro.channel "one")
+            echo:send(nil)
+            echo:finish()
+        end)
+    end)
+
+    it("reaches coros of several engines, whoever publishes", function()
+        run(function()
+            local channel <close> = asyncoro.channel "many"
+            local function listen(there, home)
+                local coro = require "asyncoro"
+                assert(there:subscribe())
+                home:send "ready"
+                local list = {}
+                for message in coro.messages() do list[#list + 1] = message end
+                return table.concat(list, " ")
+            end
+            local function talk(there)
+                local count = 0
+                for i = 1, 100 do count = count + there:deliver("m" .. i) end
+                return count
+            end
+            channel:subscribe()
+            local one = asyncoro.isolate(listen, channel, asyncoro.current())
+            local two = asyncoro.isolate(listen, channel, asyncoro.current())
+            assert.equal("ready", asyncoro.receive())
+            assert.equal("ready", asyncoro.receive())
+            local speaker = asyncoro.isolate(talk, channel)
+            local expected = {}
+            for i = 1, 100 do
+                expected[i] = "m" .. i
+                assert.equal(expected[i], asyncoro.receive(5))
+            end
+            assert.same({ true, 300 }, { speaker:finish() })
+            assert.equal(3, channel:deliver(nil))
+            asyncoro.receive(0)
+            assert.same({ true, table.concat(expected, " ") }, { one:finish() })
+            assert.same({ true, table.concat(expected, " ") }, { two:finish() })
+            assert.equal(1, channel:deliver "two of them have ended")
+        end)
+    end)
+
+    it("waits for a full mailbox of another engine", function()
+        run(function()
+            local channel <close> = asyncoro.channel "full there"
+            local slow = asyncoro.isolate({ mailbox = 2 }, function(there, home)
+                local coro = require "asyncoro"
+                assert(there:subscribe())
+                home:send "ready"
+                coro.suspend()
+                local list = {}
+                for message in coro.messages() do list[#list + 1] = message end
+                return table.concat(list)
+            end, channel, asyncoro.current())
+            channel:subscribe()
+            assert.equal("ready", asyncoro.receive())
+            assert.is_true(channel:send "a")
+            assert.is_true(channel:send "b")
+            assert.equal("timeout", select(3, channel:send("x", 0.001)))
+            local count, _, code = channel:deliver("x", 0)
+            assert.equal(1, count)
+            assert.equal("timeout", code)
+            for _, expected in ipairs { "a", "b", "x", "x" } do assert.equal(expected, asyncoro.receive(0)) end
+            local waiting = asyncoro.spawn(function() return channel:deliver("c", 5) end)
+            asyncoro.yield()
+            slow:resume()
+            assert.same({ true, 2 }, { waiting:finish() })
+            assert.equal("c", asyncoro.receive(0))
+            channel:send(nil)
+            assert.same({ true, "abc" }, { slow:finish() })
+        end)
+    end)
+
+    it("holds back who publishes from another engine, while its transform has no room to give to", function()
+        run(function()
+            local channel <close> = asyncoro.channel("slow", { transform = function(_, message) return message end })
+            local gate = asyncoro.event()
+            local slow = asyncoro.spawn({ mailbox = 2 }, function()
+                gate:wait()
+                local list = {}
+                for message in asyncoro.messages() do
+                    if message == "end" then return table.concat(list) end
+                    list[#list + 1] = message
+                end
+            end)
+            channel:subscribe(slow)
+            local speaker = asyncoro.isolate(function(there)
+                local late = 0
+                for i = 1, 9 do
+                    assert(there:deliver(tostring(i), 5) == 1)
+                    if select(3, there:send("", 0)) == "timeout" then late = late + 1 end
+                end
+                there:send "end"
+                return late
+            end, channel)
+            asyncoro.sleep(0.005)
+            gate:set()
+            assert.same({ true, "123456789" }, { slow:finish(5) })
+            assert.is_true(select(2, speaker:finish(5)) > 0)
+        end)
+    end)
+
+    it("takes part in hierarchies across engines", function()
+        run(function()
+            local top <close> = asyncoro.channel "top there"
+            local sub = asyncoro.isolate(function(above, home)
+                local coro = require "asyncoro"
+                local below = coro.channel("below", { transform = function(_, n) return n * 10 end })
+                assert(above:subscribe(below))
+                assert(below:subscribe())
+                local _, _, code = below:subscribe(above)
+                home:send(code)
+                return coro.receive(5), below
+            end, top, asyncoro.current())
+            assert.equal("invalid", asyncoro.receive(5))
+            assert.equal(1, top:deliver(4))
+            local _, value, below = sub:finish(5)
+            assert.equal(40, value)
+            assert.equal("channel below", tostring(below))
+            local code
+            repeat -- its engine ends soon after the coro
+                asyncoro.sleep(0.001)
+                code = select(3, below:send(1))
+            until code
+            assert.equal("closed", code)
+            assert.equal(0, top:deliver(5))
+        end)
+    end)
+
+    it("says what cannot be sent to another engine, and gives it to all others", function()
+        run(function()
+            local channel <close> = asyncoro.channel "mixed"
+            channel:subscribe()
+            local far = asyncoro.isolate(function(there, home)
+                local coro = require "asyncoro"
+                there:subscribe()
+                home:send "ready"
+                return coro.receive()
+            end, channel, asyncoro.current())
+            assert.equal("ready", asyncoro.receive())
+            local thread = coroutine.create(print)
+            assert.equal("unsendable", select(3, channel:send(thread)))
+            assert.equal(thread, asyncoro.receive(0))
+            local count, _, code = channel:deliver(thread)
+            assert.equal(1, count)
+            assert.equal("unsendable", code)
+            asyncoro.receive(0)
+            channel:send "end"
+            assert.same({ true, "end" }, { far:finish() })
+        end)
+    end)
+
+    it("is found under its name by other engines, which wait for it, and may set no transform", function()
+        run(function()
+            local seeker = asyncoro.isolate(function()
+                local coro = require "asyncoro"
+                local found = coro.locate_channel("far known", nil, 5)
+                local _, _, code = found:set_transform(nil)
+                found:close() -- no effect: it lives elsewhere
+                return found:deliver "hello", code
+            end)
+            local channel <close> = asyncoro.channel "far known"
+            channel:subscribe()
+            asyncoro.sleep(0.001)
+            assert.is_true(channel:register())
+            assert.same({ true, 1, "unsupported" }, { seeker:finish(5) })
+            assert.equal("hello", asyncoro.receive(0))
+            assert.equal("timeout", select(3, asyncoro.locate("far known", nil, 0)))
+        end)
+    end)
+
+    it("waits for subscribers of any engine, and ends with closed", function()
+        run(function()
+            local channel = asyncoro.channel "few"
+            local there = asyncoro.isolate(function(c)
+                local count = c:deliver("first", 5, 1)
+                local _, _, code = c:deliver("second", 5, 9)
+                return count, code
+            end, channel)
+            asyncoro.sleep(0.001)
+            channel:subscribe()
+            assert.equal("first", asyncoro.receive(5))
+            asyncoro.sleep(0.001)
+            channel:close()
+            assert.same({ true, 1, "closed" }, { there:finish(5) })
+        end)
+    end)
+
+    it("is closed when nobody can reach it any more", function()
+        run(function()
+            local sub <close> = asyncoro.channel "sub of lost"
+            local lost = setmetatable({}, { __mode = "v" })
+            do
+                local channel = asyncoro.channel("lost", { transform = function(_, m) return lost and m end })
+                channel:subscribe(sub)
+                lost[1] = channel
+            end
+            collectgarbage()
+            collectgarbage()
+            assert.is_nil(lost[1])
+            assert.is_true(sub:subscribe(asyncoro.channel "above"))
+        end)
+    end)
+
+    it("keeps the channels that are subscribed to it", function()
+        run(function()
+            local top <close> = asyncoro.channel "keeps"
+            do
+                local sub = asyncoro.channel("kept", { transform = function(_, m) return m + 1 end })
+                top:subscribe(sub)
+                sub:subscribe()
+            end
+            collectgarbage()
+            collectgarbage()
+            assert.equal(1, top:deliver(1))
+            assert.equal(2, asyncoro.receive(0))
+        end)
+    end)
+
+    it("lets a waiting deliver be cancelled, also while a mailbox is full", function()
+        run(function()
+            local channel <close> = asyncoro.channel "stuck"
+            local gate = asyncoro.event()
+            local slow = asyncoro.spawn({ mailbox = 1 }, function()
+                gate:wait()
+                return asyncoro.receive(), asyncoro.receive(0)
+            end)
+            channel:subscribe(slow)
+            channel:send(1)
+            assert.equal("timeout", select(3, asyncoro.with_timeout(0.002, channel.send, channel, 2)))
+            assert.equal("timeout", select(3, asyncoro.with_timeout(0.002, channel.deliver, channel, 2, nil, 5)))
+            gate:set()
+            assert.equal(1, select(2, slow:finish()))
+        end)
+    end)
+
+    it("gives busy where the code cannot wait, and for the sender's own full mailbox", function()
+        run(function()
+            local core = require "asyncoro.core"
+            local channel <close> = asyncoro.channel "own"
+            local coro = asyncoro.spawn({ mailbox = 1 }, function()
+                channel:subscribe()
+                channel:send(1)
+                return select(3, channel:send(2)), select(3, channel:deliver(2, 5))
+            end)
+            assert.same({ true, "busy", "busy" }, { coro:finish() })
+            local gate = asyncoro.event()
+            local slow = asyncoro.spawn({ mailbox = 1 }, function() gate:wait() end)
+            channel:subscribe(slow)
+            asyncoro.yield()
+            channel:send(1)
+            assert.equal("busy", select(3, core.without_wait(channel.send, channel, 2)))
+            gate:set()
+            slow:finish()
+        end)
+    end)
+
+    it("can be used outside of coros as far as nothing waits", function()
+        local channel <close> = asyncoro.channel "outside"
+        assert.is_true(channel:send(1))
+        assert.equal(0, channel:deliver(1))
+        assert.equal("timeout", select(3, channel:deliver(1, 0, 1)))
     end)
 end)

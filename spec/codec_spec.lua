@@ -3,6 +3,7 @@
 -- source_spec.lua; handles: remote_spec.lua.
 local core = require "asyncoro.core"
 local asyncoro = require "asyncoro"
+local helper = require "spec.helper"
 local wire = require "spec.wire"
 
 local round = wire.travel
@@ -289,12 +290,11 @@ describe("the format", function()
         assert.equal("91d60500000000", hex(core.encode(u)))
     end)
 
-    it("is read by Python's decoder", function()
-        local python
-        for _, path in ipairs { "/usr/bin/python3", "python3" } do -- the system's first: it has the system's packages
-            python = python or os.execute(path .. " -c 'import msgpack' 2>/dev/null") and path
-        end
-        if python == nil then return print "skipped: python3-msgpack is not installed" end
+    local python
+    for _, path in ipairs { "/usr/bin/python3", "python3" } do -- the system's first: it has the system's packages
+        python = python or os.execute(path .. " -c 'import msgpack' 2>/dev/null") and path
+    end
+    helper.needing(python, "python3-msgpack is not installed", it)("is read by Python's decoder", function()
         local path = os.tmpname()
         finally(function() os.remove(path) end)
         local file = assert(io.open(path, "wb"))

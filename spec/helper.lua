@@ -28,6 +28,23 @@ function helper.pid()
     return math.tointeger(pid)
 end
 
+--- `it` (or `describe`, which is given) when what it needs is there; otherwise one that says by name what is missing.
+function helper.needing(present, missing, it, describe)
+    if present then return describe or it end
+    return function(name) it(name .. " # SKIP " .. missing, function() end) end
+end
+
+--- Can this command be run?
+function helper.has(command)
+    return os.execute(("command -v %s >/dev/null 2>&1"):format(command)) or false
+end
+
+--- Does this machine speak IPv6 to itself?
+function helper.has_ipv6()
+    local list <close> = io.open "/proc/net/if_inet6"
+    return list ~= nil and list:read("a"):find("^0+1 ", 1, false) ~= nil
+end
+
 --- The rest of the results, after nil, a message with this text in it, and this code.
 function helper.fails(code, text, ...)
     local value, message, word = ...

@@ -1,9 +1,10 @@
 -- SPDX-License-Identifier: MIT
 local asyncoro = require "asyncoro"
+local certificates = require "spec.certificates"
 local helper = require "spec.helper"
 
 local has_http, http = pcall(require, "asyncoro.http")
-if not has_http then return end
+if not has_http then return it("http client # SKIP this build has no asyncoro.http (node-llhttp)", function() end) end
 
 -- Run fn(server, port) with a server of this handler.
 local function serving(options, fn)
@@ -87,6 +88,46 @@ describe("the client", function()
         end)
     end)
 
+    it("takes nothing to another server that may be a credential", function()
+        serving(function(request)
+            local names <const> = {}
+            for name in pairs(request.headers) do names[#names + 1] = name end
+            table.sort(names)
+            return table.concat(names, " ")
+        end, function(_, elsewhere)
+            local base
+            local other <close> = http.serve { handler = function(request)
+                local place <const> = request.path == "/far" and "http://127.0.0.1:" .. elsewhere or base .. "/there"
+                if request.path == "/there" then return request.headers["x-api-key"] end
+                return 302, "", { location = place }
+            end }
+            base = "http://127.0.0.1:" .. select(2, other:address())
+            local headers <const> = {
+                ["Authorization"] = "a", ["Proxy-Authorization"] = "b", ["X-Api-Key"] = "c", ["Cookie"] = "d",
+                ["X-Auth"] = "e", ["Accept-Language"] = "fr",
+            }
+            assert.equal("c", http.get(base .. "/near", { headers = headers }):body())
+            assert.equal("accept accept-language host user-agent",
+                http.get(base .. "/far", { headers = headers }):body())
+        end)
+    end)
+
+    it("gives cookies one by one", function()
+        helper.run(function()
+            local listener <close> = asyncoro.listen("127.0.0.1", 0)
+            asyncoro.spawn(function()
+                for _, lines in ipairs { "Set-Cookie: a=1; Path=/\r\nset-cookie: b=x, y\r\n", "" } do
+                    local stream <close> = listener:accept()
+                    stream:read_until "\r\n\r\n"
+                    stream:write("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n" .. lines .. "\r\n")
+                end
+            end)
+            local url <const> = "http://127.0.0.1:" .. select(2, listener:address())
+            assert.same({ "a=1; Path=/", "b=x, y" }, http.get(url):cookies())
+            assert.same({}, http.get(url):cookies())
+        end)
+    end)
+
     it("closes connections that nobody wants any more, whichever server they are to", function()
         helper.run(function()
             local client <close> = http.client { idle_timeout = 0.01 }
@@ -161,6 +202,87 @@ describe("the client", function()
             assert.same({ nil, "eof" }, { body, code })
             assert.matches("^http://127", message)
             assert.equal("timeout", select(3, http.get(url, { timeout = 0.02 })))
+        end)
+    end)
+end)
+
+describe("https", function()
+    setup(certificates.make)
+    teardown(certificates.remove)
+
+    -- A server that asks clients for a certificate, and its address.
+    local function secure_server(handler)
+        local server <const> = assert(http.serve {
+            host = "localhost", handler = handler,
+            tls = certificates.identity("good", { ca = certificates.path "ca.pem", verify = "request" }),
+        })
+        return server, "https://localhost:" .. select(2, server:address())
+    end
+
+    local function secured(handler, fn)
+        helper.run(function()
+            local server <close>, url <const> = secure_server(handler) -- luacheck: ignore 211
+            fn(url)
+        end)
+    end
+
+    local function who(request)
+        local peer <const> = request.stream:tls_info().peer
+        return ("%s %s %s"):format(request.method, request.path, peer and peer.subject or "nobody")
+    end
+
+    it("asks, and looks at the server's certificate", function()
+        secured(who, function(url)
+            local client <close> = http.client { tls = certificates.trusting() }
+            assert.equal("GET /a nobody", client:get(url .. "/a"):body())
+            assert.equal("POST /b nobody", client:post(url .. "/b", ("x"):rep(100000)):body())
+            local response <const>, message <const>, code <const> = http.get(url)
+            assert.same({ nil, "auth" }, { response, code })
+            assert.matches("who is not known", message)
+            local ws <const>, why <const>, word <const> = http.websocket((url:gsub("^https", "wss")),
+                { tls = certificates.trusting() })
+            assert.same({ nil, "protocol" }, { ws, word }, why)
+        end)
+    end)
+
+    it("keeps connections with a certificate for those who have it", function()
+        local ports <const> = {}
+        secured(function(request)
+            ports[#ports + 1] = request.port
+            return who(request)
+        end, function(url)
+            local client <close> = http.client { tls = certificates.trusting() }
+            local mine <const> = certificates.trusting(certificates.identity "client")
+            assert.equal("GET / CN=somebody", client:get(url, { tls = mine }):body())
+            assert.equal("GET / nobody", client:get(url):body())
+            assert.equal("GET / CN=somebody", client:get(url, { tls = mine }):body())
+            assert.equal("GET / nobody", client:get(url):body())
+            assert.same({ ports[1], ports[2] }, { ports[3], ports[4] })
+            assert.not_equal(ports[1], ports[2])
+        end)
+    end)
+
+    it("shows its certificate to no other server that it is sent to", function()
+        local place
+        secured(function(request)
+            if request.path == "/" then return who(request) end
+            return 302, "", { location = request.path == "/far" and place or "/" }
+        end, function(url)
+            local elsewhere <close>, address <const> = secure_server(who)
+            place = address
+            local mine <const> = certificates.trusting(certificates.identity "client")
+            assert.equal("GET / CN=somebody", http.get(url .. "/near", { tls = mine }):body())
+            assert.equal("GET / nobody", http.get(url .. "/far", { tls = mine }):body())
+            local tls <const> = require "asyncoro.tls"
+            local without <const> = assert(tls.context(certificates.trusting()))
+            assert.equal("GET / nobody", http.get(url .. "/far", { tls = without }):body())
+            local response <const>, message <const>, code <const> =
+                http.get(url .. "/far", { tls = { context = assert(tls.context(mine)) } })
+            assert.same({ nil, "denied" }, { response, code })
+            assert.matches("it redirects to localhost, which the certificate of this side is not for", message)
+            elsewhere:close()
+            place = "http://127.0.0.1:1/"
+            assert.equal("denied", select(3, http.get(url .. "/far", { tls = mine })))
         end)
     end)
 end)

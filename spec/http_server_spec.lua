@@ -1,9 +1,10 @@
 -- SPDX-License-Identifier: MIT
 local asyncoro = require "asyncoro"
-local run = require("spec.helper").run
+local helper = require "spec.helper"
+local run = helper.run
 
 local found <const>, http <const> = pcall(function() return asyncoro.http end)
-if not found then return end
+if not found then return it("http server # SKIP this build has no asyncoro.http (node-llhttp)", function() end) end
 
 -- A server for the time of fn(port, server); handler, or options.
 local function with_server(opts, fn)
@@ -382,6 +383,43 @@ describe("http server refuses", function()
         end)
     end)
 
+    it("bodies that never end, or come too slowly on average, however many pieces they have", function()
+        local waited
+        for _, opts in ipairs { { body_time = 0.1, body_rate = 0 }, { body_timeout = 0.1, body_rate = 1000 } } do
+            with_server({ handler = function(request)
+                local begun <const> = asyncoro.now()
+                request:body()
+                waited = asyncoro.now() - begun
+            end, body_time = opts.body_time, body_rate = opts.body_rate, body_timeout = opts.body_timeout },
+            function(port)
+                local stream <const> = connect(port)
+                stream:write "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n"
+                local writer <const> = asyncoro.spawn(function()
+                    while stream:write "x" do asyncoro.sleep(0.01) end
+                end)
+                assert.same({ 408 }, statuses(stream:read_all()))
+                stream:close()
+                writer:finish(5)
+                assert.is_true(waited >= 0.09 and waited < 2)
+            end)
+        end
+    end)
+
+    it("no body that comes fast enough, nor the time that a handler takes", function()
+        with_server({ body_timeout = 0.05, body_rate = 1000, body_time = 0.2, handler = function(request)
+            local size = 0
+            for _ = 1, 4 do
+                size = size + #assert(request:read(100))
+                asyncoro.sleep(0.06)
+            end
+            return tostring(size)
+        end }, function(port)
+            local text <const> = answer(port,
+                "POST / HTTP/1.1\r\nHost: x\r\n" .. CLOSE .. "Content-Length: 400\r\n\r\n" .. ("x"):rep(400))
+            assert.matches("\r\n\r\n400$", text)
+        end)
+    end)
+
     it("truncated bodies", function()
         local code
         with_server(function(request)
@@ -540,9 +578,7 @@ describe("http server sends events", function()
     end)
 end)
 
-describe("http server with curl", function()
-    if not os.execute "command -v curl >/dev/null 2>&1" then return end
-
+helper.needing(helper.has "curl", "curl is not installed", it, describe)("http server with curl", function()
     local function curl(...)
         local out <const>, err <const>, ok <const>, _, status <const> =
             asyncoro.process.run { "curl", "-sS", "--max-time", "15", ... }

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- What `cmake --install` puts in place: the module, the host, and a library that programs can be built
 -- against with pkg-config and with CMake. The build under test must be one with all of its parts.
+local helper <const> = require "spec.helper"
 local program <const> = require "spec.program"
 
 local BUILD <const> = os.getenv("ASYNCORO_BUILD") or "build"
@@ -122,8 +123,7 @@ describe("the installation", function()
         assert.equal("slept\n", succeed(("LD_LIBRARY_PATH=%s/lib %s/user"):format(prefix, user)))
     end)
 
-    it("serves C++ programs", function()
-        if not shell("command -v c++") then return end
+    helper.needing(helper.has "c++", "no C++ compiler is installed", it)("serves C++ programs", function()
         succeed(("cd %s && c++ -x c++ -fsyntax-only -I%s/include user.c"):format(user, prefix))
     end)
 

@@ -388,8 +388,32 @@ describe("locate", function()
             asyncoro.locate("nobody", nil, 2.1)
         ]]):format(peer.SECRET) })
         assert.equal(0, code)
-        assert.truthy(err:find("INFO waiting for coro 'nobody': tried this process; no peer has been found, nothing",
-            1, true), err)
+        assert.truthy(err:find("INFO waiting for coro 'nobody': tried this process; discovery is off, and it has no " ..
+            "peer, nothing answered", 1, true), err)
+    end)
+
+    it("says where it asked, and that another's secret is not ours", function()
+        local udp = run(function()
+            local socket <close> = assert(asyncoro.udp("127.0.0.1", 0))
+            return select(2, socket:address())
+        end)
+        local script = [[
+            local asyncoro = require "asyncoro"
+            assert(asyncoro.network { secret = %q, host = "127.0.0.1", discovery = { port = %d } })
+        ]]
+        local other = program.start { "-e", program.PRINT_ID ..
+            script:format("another secret, as long as it must be", udp) ..
+            "for _ = 1, 200 do asyncoro.discover() asyncoro.sleep(0.1) end" }
+        local id = tonumber(other:line())
+        local code, _, err = program.run { "-e", script:format(peer.SECRET, udp) ..
+            "asyncoro.locate('nobody', nil, 2.1)" }
+        program.signal("KILL", id)
+        other:finish()
+        assert.equal(0, code)
+        local asked = ("no peer has been found by broadcast to 127.255.255.255 (lo), UDP port %d; datagrams refused: ")
+            :format(udp)
+        assert.truthy(err:find(asked, 1, true), err)
+        assert.truthy(err:find("its secret is not ours, or it was forged, nothing answered", 1, true), err)
     end)
 end)
 

@@ -35,10 +35,7 @@ local function deaf(host, port)
     end }), at
 end
 
-local function has_ipv6()
-    local listener <close> = asyncoro.listen("::1", 0)
-    return listener ~= nil
-end
+local it_ipv6 <const> = helper.needing(helper.has_ipv6(), "there is no IPv6 on this machine", it)
 
 describe("asyncoro.connect and asyncoro.listen", function()
     it("make connections, whose ends know their addresses", function()
@@ -64,9 +61,8 @@ describe("asyncoro.connect and asyncoro.listen", function()
         assert.equal(asyncoro.socket.listen, asyncoro.listen)
     end)
 
-    it("speak IPv6, and with one listener both", function()
+    it_ipv6("speak IPv6, and with one listener both", function()
         run(function()
-            if not has_ipv6() then return end
             local listener <close> = listen(nil, 0)
             local host <const>, port <const> = listener:address()
             assert.equal("::", host)
@@ -209,9 +205,8 @@ describe("a name with several addresses", function()
         end)
     end)
 
-    it("tries the families in turn", function()
+    it_ipv6("tries the families in turn", function()
         run(function()
-            if not has_ipv6() then return end
             local listener <close> = listen("::1", 0)
             local _, port <const> = listener:address()
             local machine <close> = deaf("127.0.0.2", port)

@@ -308,6 +308,19 @@ describe("reading from a stream", function()
         end)
     end)
 
+    it("takes streams only, not other userdata", function()
+        run(function()
+            local stream <close> = having ""
+            for _, other in ipairs { io.stdout, asyncoro.current(), asyncoro.lock(), {}, "stream", 1 } do
+                for _, method in ipairs { "read", "read_line", "write", "close", "fileno" } do
+                    local done <const>, message <const> = pcall(stream[method], other, "x")
+                    assert.is_false(done)
+                    assert.matches("stream expected", message)
+                end
+            end
+        end)
+    end)
+
     it("outside of a coro says so", function()
         local stream
         run(function() stream = having "x" end)

@@ -3,7 +3,7 @@ local asyncoro = require "asyncoro"
 local run = require("spec.helper").run
 
 local found <const>, http <const> = pcall(function() return asyncoro.http end)
-if not found then return end
+if not found then return it("websockets # SKIP this build has no asyncoro.http (node-llhttp)", function() end) end
 local websocket <const> = require "asyncoro.http.websocket"
 
 -- A WebSocket of the server's side, or the client's, and the raw stream at the other end.
@@ -430,6 +430,26 @@ describe("websocket over HTTP", function()
         end)
     end)
 
+    it("takes an answer that does not agree for none", function()
+        run(function()
+            local accepts <const> = { ["Connection: Upgrade\r\nUpgrade: websocket"] = true }
+            for _, line in ipairs { "Connection: Upgrade\r\nUpgrade: websocket", "Upgrade: websocket",
+                "Connection: close\r\nUpgrade: websocket", "Connection: Upgrade", } do
+                local listener <close> = asyncoro.listen("127.0.0.1", 0)
+                asyncoro.spawn(function()
+                    local stream <close> = listener:accept()
+                    local key <const> = stream:read_until("\r\n\r\n"):match "\r\nsec%-websocket%-key: (%S+)"
+                    stream:write("HTTP/1.1 101 Switching Protocols\r\n" .. line .. "\r\n"
+                        .. "Sec-WebSocket-Accept: " .. websocket.accept_key(key) .. "\r\n\r\n")
+                    stream:read(1, 5)
+                end)
+                local ws <const>, _, code <const> = http.websocket("ws://127.0.0.1:" .. select(2, listener:address()))
+                assert.equal(accepts[line] or false, ws ~= nil, line)
+                if ws then ws.stream:close() else assert.equal("protocol", code) end
+            end
+        end)
+    end)
+
     it("answers what asks for none, or for another version", function()
         run(function()
             local server <close> = serve({}, function(ws) ws:close() end)
@@ -457,6 +477,30 @@ describe("websocket over HTTP", function()
             local stopper <const> = asyncoro.spawn(function() return server:shutdown(5) end)
             assert.equal("closed", (select(3, ws:receive(5))))
             assert.equal(1001, ws.status)
+            assert.same({ true, true }, { stopper:finish(5) })
+        end)
+    end)
+
+    it("that begins when the server is about to stop is told so", function()
+        run(function()
+            local asked <const>, go <const> = asyncoro.event(), asyncoro.event()
+            local server <const> = assert(http.serve { handler = function(request)
+                asked:set()
+                go:wait()
+                local ws <const> = assert(request:websocket())
+                while ws:receive() do asyncoro.yield() end
+            end })
+            local _, port <const> = server:address()
+            local client <const> = asyncoro.spawn(function()
+                local ws <const> = assert(http.websocket(("ws://127.0.0.1:%d/"):format(port)))
+                local _, _, code <const> = ws:receive(5)
+                return code, ws.status
+            end)
+            asked:wait()
+            local stopper <const> = asyncoro.spawn(function() return server:shutdown(5) end)
+            asyncoro.sleep(0.005)
+            go:set()
+            assert.same({ true, "closed", 1001 }, { client:finish(5) })
             assert.same({ true, true }, { stopper:finish(5) })
         end)
     end)

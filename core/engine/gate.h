@@ -42,10 +42,12 @@ struct aco_gate_ops {
     int (*locate)(aco_gate *gate, const char *where, const char *name, size_t size, bool wait,
                   const aco_return *who);
 
-    /** A frame of the family of channels (core/engine/channel.h) to a process: `head` and the value
-     * behind it. ACO_EBUSY: the way is full, as in put. */
+    /** A frame of the family of channels (core/engine/channel.h) to a process: `head`, which begins
+     * with the channel as a target, and the value behind it, which may be NULL. ACO_EBUSY: the way
+     * is full; aco_channels_room follows. Never so when there is no value. ACO_ENOTFOUND,
+     * ACO_EPEERDOWN, ACO_ETOOLARGE, ACO_ENOMEM. */
     int (*cast)(aco_gate *gate, const uint8_t process[16], const char *route, int type,
-                const void *head, size_t head_size, aco_msg *value, const aco_return *waiter);
+                const void *head, size_t head_size, aco_msg *value);
 
     /** The process goes, and all its engines have gone. */
     void (*free)(aco_gate *gate);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/engine/inbox.h"
 #include "core/base/error.h"
+#include "core/engine/channel.h"
 #include "core/engine/mailbox.h"
 #include "core/engine/pool.h"
 #include "core/engine/process.h"
@@ -71,6 +72,8 @@ aco_post_free(aco_post *post)
         aco_export_unref(post->object);
     else if (post->kind == ACO_POST_JOB)
         aco_job_unref(post->object);
+    else if (post->kind == ACO_POST_CHANNEL)
+        aco_channel_job_free(post->object);
     aco_inbox_unref(post->from);
     aco_msg_unref(post->msg);
     free(post);

@@ -22,7 +22,8 @@ enum aco_post_kind {
     ACO_POST_KILL,    /* terminate the coro of the aco_export at `object` */
     ACO_POST_REQUEST, /* do what `msg` says to the coro at `object`; answer to `from` */
     ACO_POST_REPORT,  /* an engine that this one started has something to say: `msg` is the text */
-    ACO_POST_JOB      /* the aco_job at `object`, an owned reference, has been run */
+    ACO_POST_JOB,     /* the aco_job at `object`, an owned reference, has been run */
+    ACO_POST_CHANNEL  /* transform a message: `object` is the aco_channel_job */
 };
 
 /** One item. Made with malloc by the poster; owned by the inbox, then by the taker (aco_post_free).

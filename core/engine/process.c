@@ -2,6 +2,7 @@
 #include "core/engine/process.h"
 #include "core/base/error.h"
 #include "core/base/random.h"
+#include "core/engine/channel.h"
 #include "core/engine/gate.h"
 #include "core/engine/pool.h"
 #include "core/engine/process_state.h"
@@ -33,6 +34,11 @@ aco_process_new(void)
         return NULL;
     }
     process->exports.seed = process->fars.seed = process->names.seed;
+    process->channels = aco_channels_new(process, process->names.seed);
+    if (process->channels == NULL) {
+        free(process);
+        return NULL;
+    }
     atomic_init(&process->gate, NULL);
     atomic_init(&process->route, NULL);
     pthread_mutex_init(&process->lock, NULL);
@@ -63,6 +69,7 @@ aco_process_unref(aco_process *process)
     if (process->pool != NULL) aco_pool_close(process->pool);
     aco_gate *gate = aco_process_gate(process);
     if (gate != NULL) gate->ops->free(gate);
+    aco_channels_free(process->channels);
     routes_free(atomic_load(&process->route));
     aco_map_free(&process->exports); /* empty: records hold their process */
     aco_map_free(&process->fars);
@@ -99,6 +106,7 @@ aco_process_rest(aco_process *process)
 int
 aco_process_renew(aco_process *process)
 {
+    aco_channels_renew(process);
     return aco_random(process->id, sizeof process->id);
 }
 

@@ -14,7 +14,8 @@ struct aco_process {
     uint8_t id[16];
     _Atomic(aco_gate *) gate;          /* NULL until there is a network */
     _Atomic(struct aco_route *) route; /* the newest; each owns the one before it */
-    pthread_mutex_t lock;              /* guards what follows, and what hangs on it */
+    struct aco_channels *channels;
+    pthread_mutex_t lock; /* guards what follows, and what hangs on it */
     uint32_t last_number;
     size_t engines, idle;  /* seats taken; those of them whose engine is idle */
     struct aco_pool *pool; /* NULL until first needed */

@@ -13,6 +13,7 @@ static const char *const wait_texts[ACO_WAIT_KINDS] = {
     [ACO_WAIT_READ] = "read",          [ACO_WAIT_WRITE] = "write",
     [ACO_WAIT_CONNECT] = "connect",    [ACO_WAIT_ACCEPT] = "accept",
     [ACO_WAIT_JOB] = "another thread", [ACO_WAIT_PROCESS] = "the end of a program",
+    [ACO_WAIT_CHANNEL] = "channel",
 };
 
 void

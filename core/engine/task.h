@@ -43,6 +43,7 @@ enum aco_wait_kind {
     ACO_WAIT_ACCEPT,
     ACO_WAIT_JOB,
     ACO_WAIT_PROCESS,
+    ACO_WAIT_CHANNEL,
     ACO_WAIT_KINDS
 };
 

@@ -332,7 +332,8 @@ text_new(const char *format, ...)
 }
 
 char *
-aco_certificate_complaint(X509_STORE_CTX *check, const char *name)
+aco_certificate_complaint(X509_STORE_CTX *check, const char *name, const char *ca,
+                          const char *advice)
 {
     int why = X509_STORE_CTX_get_error(check);
     const X509 *cert = X509_STORE_CTX_get_current_cert(check);
@@ -354,21 +355,20 @@ aco_certificate_complaint(X509_STORE_CTX *check, const char *name)
     case X509_V_ERR_HOSTNAME_MISMATCH:
     case X509_V_ERR_IP_ADDRESS_MISMATCH:
         owners_text(cert, other);
-        return text_new("the certificate of %s is for %s, not for %s: connect to a name that it "
-                        "has, or say which it must have with the option name",
-                        subject, other, name != NULL ? name : "this name");
+        return text_new("the certificate of %s is for %s, not for %s: %s", subject, other,
+                        name != NULL ? name : "this name", advice);
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
         return text_new("the certificate of %s is signed by itself and not known here: if it is "
-                        "to be trusted, give it with the option ca",
-                        subject);
+                        "to be trusted, give it with the option %s",
+                        subject, ca);
     case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
         aco_certificate_issuer(cert, other);
         return text_new("the certificate of %s was issued by %s, who is not known here: if that "
-                        "authority is to be trusted, give its certificate with the option ca",
-                        subject, other);
+                        "authority is to be trusted, give its certificate with the option %s",
+                        subject, other, ca);
     default:
         return text_new("the certificate of %s is refused: %s", subject,
                         X509_verify_cert_error_string(why));

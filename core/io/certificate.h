@@ -32,7 +32,9 @@ ACO_MUSTUSE int aco_certificate_use(struct ssl_ctx_st *ctx, const char *certific
 ACO_MUSTUSE int aco_certificate_trust(struct ssl_ctx_st *ctx, const char *ca, char **error);
 
 /** In a verification that fails: which certificate, why, and what to do about it. `name`: what was
- * connected to, or NULL on a server. For the caller to free; NULL without memory. */
-char *aco_certificate_complaint(struct x509_store_ctx_st *check, const char *name);
+ * connected to, or NULL on a server. `ca`: the option for those to trust; `advice`: what to do when
+ * a certificate is for another name. For the caller to free; NULL without memory. */
+char *aco_certificate_complaint(struct x509_store_ctx_st *check, const char *name, const char *ca,
+                                const char *advice);
 
 #endif

@@ -58,11 +58,11 @@ plain_read(aco_stream *s, void *data, size_t size, size_t *got, aco_waitq **wait
     if (s->shared && aco_watch_test(s->fd, false) == ACO_ETIMEOUT)
         return aco_stream_await(&s->reader, wait);
     do
-        n = read(s->fd, data, size);
+        n = s->socket ? recv(s->fd, data, size, MSG_DONTWAIT) : read(s->fd, data, size);
     while (n < 0 && errno == EINTR);
     if (n > 0) {
         *got = (size_t)n;
-        s->drained = *got < size;
+        s->drained = *got < size && (s->socket || *got < PIPE_BUF);
         if (*got >= PIPE_USUAL) pipe_filled(s);
         return ACO_OK;
     }
@@ -147,7 +147,8 @@ const aco_transport aco_plain_transport = {
 void
 aco_stream_init(aco_stream *s, aco_loop *loop, int fd, const aco_transport *transport, void *state)
 {
-    *s = (aco_stream){.transport = transport,
+    *s = (aco_stream){.self = s,
+                      .transport = transport,
                       .state = state,
                       .loop = loop,
                       .fd = fd,

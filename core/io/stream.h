@@ -41,6 +41,7 @@ typedef struct aco_transport {
 } aco_transport;
 
 struct aco_stream {
+    const aco_stream *self;         /* itself, by which a stream is known as one */
     const aco_transport *transport; /* NULL: closed */
     void *state;                    /* the transport's own */
     aco_loop *loop;

@@ -415,7 +415,10 @@ verify(int good, X509_STORE_CTX *check)
     tls *t = s->state;
 
     if (!good && (t->server || t->checked)) {
-        if (t->complaint == NULL) t->complaint = aco_certificate_complaint(check, t->name);
+        if (t->complaint == NULL)
+            t->complaint = aco_certificate_complaint(
+                check, t->name, "ca",
+                "connect to a name that it has, or say which it must have with the option name");
         return 0;
     }
     if (X509_STORE_CTX_get_error_depth(check) > 0 ||

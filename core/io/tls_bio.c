@@ -11,11 +11,12 @@ static int
 wire_read(BIO *bio, char *data, int size)
 {
     aco_tls_wire *wire = BIO_get_data(bio);
+    int flags = wire->impatient ? MSG_DONTWAIT : 0;
     ssize_t n = -1;
 
     BIO_clear_retry_flags(bio);
     errno = EAGAIN;
-    while (!wire->drained && (n = recv(wire->fd, data, (size_t)size, 0)) < 0 && errno == EINTR)
+    while (!wire->drained && (n = recv(wire->fd, data, (size_t)size, flags)) < 0 && errno == EINTR)
         ;
     if (n < 0 && errno == EAGAIN) {
         wire->drained = true;

@@ -18,6 +18,7 @@ typedef struct aco_tls_wire {
     int send_errnum; /* why nothing can be sent */
     bool drained;    /* a receive gave less than it might have: nothing more is there for now */
     bool ended;      /* the connection has ended */
+    bool impatient;  /* set by its owner: never wait, even when the socket would */
 } aco_tls_wire;
 
 /** Put a BIO over `fd` under a connection. False: no memory. The memory must stay where it is. */

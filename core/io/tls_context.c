@@ -334,6 +334,12 @@ aco_tls_context_config(const aco_tls_context *context)
     return &context->config;
 }
 
+bool
+aco_tls_context_has_certificate(const aco_tls_context *context)
+{
+    return SSL_CTX_get0_certificate(context->identities[0].ctx) != NULL;
+}
+
 SSL *
 aco_tls_context_connection(aco_tls_context *context)
 {

@@ -47,6 +47,8 @@ ACO_MUSTUSE int aco_tls_context_add(aco_tls_context *context, const char *name,
 /** Read all files again, for the connections to come. On an error all stays as it is. */
 ACO_MUSTUSE int aco_tls_context_reload(aco_tls_context *context, char **error);
 
+/** Does this side show a certificate? */
+bool aco_tls_context_has_certificate(const aco_tls_context *context);
 const struct aco_tls_config *aco_tls_context_config(const aco_tls_context *context);
 
 /** A new connection of it; NULL without memory. */

@@ -229,15 +229,14 @@ aco_connection_flush(aco_connection *c)
         }
         pieces_done(c, put);
         c->sent = aco_now_coarse();
-        if (c->peer != NULL && !aco_list_empty(&c->peer->room) && !aco_peer_is_full(c->peer))
-            aco_waiters_tell(&c->peer->room);
+        if (c->peer != NULL) aco_peer_roomy(c->peer);
     }
-    int err = aco_secure_flush(c->secure);
+    int err =
+        c->stage == ACO_STAGE_LEAVING ? aco_secure_end(c->secure) : aco_secure_flush(c->secure);
     if (err != ACO_OK && err != ACO_EBUSY) {
         aco_connection_lose(c, err, aco_secure_error(c->secure));
         return;
     }
-    if (c->stage == ACO_STAGE_LEAVING && err == ACO_OK) shutdown(c->source.fd, SHUT_WR);
     aco_net_watch_fd(c->net, &c->source, err == ACO_OK ? EPOLLIN : EPOLLIN | EPOLLOUT);
 }
 
@@ -429,7 +428,7 @@ hello_send(aco_connection *c)
 
 struct hello {
     uint8_t process[16];
-    bool has_process;
+    bool has_process, probe; /* probe: it only looks, and wants to be no peer */
     int64_t version, message;
     double heartbeat, timeout;
     char name[ACO_NAME_MAX + 1], location[ACO_ROUTE_MAX + 1];
@@ -462,6 +461,7 @@ hello_field(struct hello *h, const aco_mp_item *key, const aco_mp_item *value)
     if (key->type != ACO_MP_STR) return;
     if (is_key(key, "version") && value->type == ACO_MP_INT) h->version = value->u.integer;
     if (is_key(key, "message") && value->type == ACO_MP_INT) h->message = value->u.integer;
+    if (is_key(key, "probe") && value->type == ACO_MP_BOOL) h->probe = value->u.boolean;
     if (is_key(key, "heartbeat")) h->heartbeat = number_of(value);
     if (is_key(key, "timeout")) h->timeout = number_of(value);
     if (is_key(key, "name")) text_take(value, h->name, ACO_NAME_MAX);
@@ -522,6 +522,17 @@ is_duplicate(const aco_connection *c, const struct hello *h)
     return false;
 }
 
+/* Say who we are; the other side closes then. */
+static void
+answer_probe(aco_connection *c)
+{
+    settle(c);
+    if (hello_send(c) == ACO_OK)
+        stage_set(c, ACO_STAGE_LEAVING, aco_now() + LEAVE_TIME);
+    else
+        connection_bury(c);
+}
+
 static void
 hello_take(aco_connection *c, const aco_frame *frame)
 {
@@ -543,6 +554,10 @@ hello_take(aco_connection *c, const aco_frame *frame)
     }
     if (net->closing) {
         aco_connection_bye(c, ACO_W_SHUTDOWN, "the process ends its network");
+        return;
+    }
+    if (h.probe && !c->dialed) {
+        answer_probe(c);
         return;
     }
     if (is_duplicate(c, &h)) {

@@ -272,8 +272,11 @@ spot_step(aco_spot *spot, const char *leaf, bool make, char why[ACO_DEST_WHY])
     int fd = openat(spot->folder, leaf, flags);
 
     if (fd < 0 && errno == ENOENT && make) {
-        if (mkdirat(spot->folder, leaf, 0700) == 0 || errno == EEXIST)
-            fd = openat(spot->folder, leaf, flags);
+        if (mkdirat(spot->folder, leaf, 0700) == 0)
+            (void)fsync(spot->folder);
+        else if (errno != EEXIST)
+            return step_failed(spot->folder, leaf, errno, why);
+        fd = openat(spot->folder, leaf, flags);
     }
     if (fd < 0) return step_failed(spot->folder, leaf, errno, why);
     if (spot->owned) close(spot->folder);

@@ -438,6 +438,16 @@ aco_discovery_counts(const aco_discovery *d)
     return &d->counts;
 }
 
+uint64_t
+aco_discovery_refused(const aco_discovery *d)
+{
+    uint64_t all = 0;
+
+    for (int i = 1; i < ACO_BEACON_FAULTS; i++)
+        all += d->counts.refused[i];
+    return all;
+}
+
 const char *
 aco_discovery_refusal(const aco_discovery *d)
 {

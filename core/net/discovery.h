@@ -93,6 +93,9 @@ const char *aco_discovery_location(const aco_discovery *d);
 
 const struct aco_discovery_counts *aco_discovery_counts(const aco_discovery *d);
 
+/** How many datagrams were refused, for any reason. */
+uint64_t aco_discovery_refused(const aco_discovery *d);
+
 /** The last refusal in words ("192.0.2.7:51350: its secret is not ours, or it was forged"), and
  * the last failure to send; empty when there was none. */
 const char *aco_discovery_refusal(const aco_discovery *d);

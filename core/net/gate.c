@@ -221,24 +221,33 @@ locate(aco_gate *gate, const char *where, const char *name, size_t size, bool wa
     return err;
 }
 
-static int
-cast(aco_gate *gate, const uint8_t process[16], const char *route, int type, const void *head,
-     size_t head_size, aco_msg *value, const aco_return *waiter)
+/* Channels are told when there is room (connection.c); what carries no message always has some. The
+ * channel's own frames keep their order: the channel is their target. */
+int
+aco_gate_cast(aco_gate *gate, const uint8_t process[16], const char *route, int type,
+              const void *head, size_t head_size, aco_msg *value)
 {
     aco_net *net = net_of(gate);
     aco_peer *peer;
 
-    pthread_mutex_lock(&net->lock);
     int err = aco_peer_reach(net, process, route, &peer);
-    if (err == ACO_OK && value != NULL && is_too_large(peer, value)) err = ACO_ETOOLARGE;
-    if (err == ACO_OK && waiter != NULL && aco_peer_is_full(peer)) {
-        err = aco_waiter_add(&peer->room, waiter);
-        if (err == ACO_OK) err = ACO_EBUSY;
+    if (err != ACO_OK) return err;
+    if (value != NULL && is_too_large(peer, value)) return ACO_ETOOLARGE;
+    if (value != NULL && aco_peer_is_full(peer)) {
+        peer->awaited = true;
+        return ACO_EBUSY;
     }
-    /* the channel's own frames keep their order: the channel is their target */
-    if (err == ACO_OK)
-        err = aco_peer_queue(peer, type, 0, head_size >= ACO_TARGET ? head : NULL, head, head_size,
-                             value);
+    return aco_peer_queue(peer, type, 0, head, head, head_size, value);
+}
+
+static int
+cast(aco_gate *gate, const uint8_t process[16], const char *route, int type, const void *head,
+     size_t head_size, aco_msg *value)
+{
+    aco_net *net = net_of(gate);
+
+    pthread_mutex_lock(&net->lock);
+    int err = aco_gate_cast(gate, process, route, type, head, head_size, value);
     pthread_mutex_unlock(&net->lock);
     return err;
 }

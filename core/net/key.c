@@ -85,7 +85,16 @@ write_all(int fd, const uint8_t *data, size_t size)
     return fsync(fd) == 0;
 }
 
-/* Several processes may make it at the same time: the first one's stays. */
+/* Several processes may make it at the same time: the first one's stays (where the file system has
+ * no links, the last one's). */
+static bool
+name_give(const char *temporary, const char *path)
+{
+    if (link(temporary, path) == 0 || errno == EEXIST) return true;
+    if (errno != EPERM && errno != ENOTSUP && errno != ENOSYS) return false;
+    return rename(temporary, path) == 0;
+}
+
 static int
 key_make(const char *path, char **why)
 {
@@ -101,8 +110,7 @@ key_make(const char *path, char **why)
         err = system_failed(why, "cannot write", temporary);
     } else {
         bool written = fchmod(fd, 0600) == 0 && write_all(fd, key, sizeof key);
-        if (!written || (link(temporary, path) != 0 && errno != EEXIST))
-            err = system_failed(why, "cannot write", path);
+        if (!written || !name_give(temporary, path)) err = system_failed(why, "cannot write", path);
         close(fd);
         unlink(temporary);
     }
@@ -122,7 +130,10 @@ key_check(int fd, const char *path, char **why)
                     "%s is no key file (%d bytes expected): remove it, and a new one is made", path,
                     ACO_KEY_SIZE);
     if (st.st_uid != geteuid())
-        return fail(why, ACO_EDENIED, "%s belongs to another user: remove it", path);
+        return fail(why, ACO_EDENIED,
+                    "%s belongs to another user: run this as that user, or set HOME to the folder "
+                    "of its own",
+                    path);
     if (st.st_mode & 077)
         return fail(why, ACO_EDENIED,
                     "%s can be read by others: they may have it already; remove it, and a new one "
@@ -137,6 +148,20 @@ key_open(const char *path)
     return open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 }
 
+static int
+open_failed(const char *path, char **why)
+{
+    if (errno == ELOOP)
+        return fail(why, ACO_EDENIED,
+                    "%s is a symbolic link: remove it, and a new key file is made", path);
+    if (errno == EACCES)
+        return fail(why, ACO_EDENIED,
+                    "%s cannot be read by this user: run this as its owner, or set HOME to the "
+                    "folder of its own",
+                    path);
+    return system_failed(why, "cannot read", path);
+}
+
 int
 aco_key_read(const char *path, uint8_t key[ACO_KEY_SIZE], char **why)
 {
@@ -147,9 +172,9 @@ aco_key_read(const char *path, uint8_t key[ACO_KEY_SIZE], char **why)
         if (err != ACO_OK) return err;
         fd = key_open(path);
     }
-    if (fd < 0) return system_failed(why, "cannot read", path);
+    if (fd < 0) return open_failed(path, why);
     err = key_check(fd, path, why);
-    if (err == ACO_OK && read(fd, key, ACO_KEY_SIZE) != ACO_KEY_SIZE)
+    if (err == ACO_OK && pread(fd, key, ACO_KEY_SIZE, 0) != ACO_KEY_SIZE)
         err = system_failed(why, "cannot read", path);
     close(fd);
     return err;

@@ -2,6 +2,7 @@
 #include "core/net/state.h"
 
 #include "core/base/clock.h"
+#include "core/net/interface.h"
 #include "core/net/receiver.h"
 
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 enum { EVENTS = 64 };
@@ -78,10 +80,18 @@ aco_net_alarm(aco_net *net, aco_alarm *alarm, aco_time when)
     if (aco_timer_start(&net->timers, &alarm->timer, when) != ACO_OK) aco_net_kick(net);
 }
 
+/* Whoever polls shall look again: the loop that leads, and the thread, which has a door of its own:
+ * the other one may have emptied the inbox's before it saw it. */
 void
 aco_net_kick(aco_net *net)
 {
+    uint64_t one = 1;
+
     aco_inbox_wake(net->inbox);
+    if (!net->polls || net->kicked) return;
+    net->kicked = true;
+    while (write(net->door, &one, sizeof one) < 0 && errno == EINTR)
+        continue;
 }
 
 /* Turns ---------------------------------------------------------------------------------------- */
@@ -153,16 +163,20 @@ posts_take(aco_net *net)
     }
 }
 
+/* Write what there is, and what channels have to send since there is room. */
 static void
 dirty_flush(aco_net *net)
 {
-    atomic_store_explicit(&net->has_dirty, false, memory_order_relaxed);
-    while (!aco_list_empty(&net->dirty)) {
-        aco_connection *c = ACO_CONTAINER_OF(net->dirty.next, aco_connection, dirty_link);
-        aco_link_remove(&c->dirty_link);
-        c->dirty = false;
-        if (!c->dead) aco_connection_flush(c);
-    }
+    do {
+        atomic_store_explicit(&net->has_dirty, false, memory_order_relaxed);
+        while (!aco_list_empty(&net->dirty)) {
+            aco_connection *c = ACO_CONTAINER_OF(net->dirty.next, aco_connection, dirty_link);
+            aco_link_remove(&c->dirty_link);
+            c->dirty = false;
+            if (!c->dead) aco_connection_flush(c);
+        }
+        aco_channels_give(net->process, aco_gate_cast);
+    } while (!aco_list_empty(&net->dirty));
 }
 
 static void
@@ -188,6 +202,7 @@ turn(aco_net *net)
         alarm_ring(net, ACO_CONTAINER_OF(t, aco_alarm, timer), now);
     dirty_flush(net);
     dead_free(net);
+    aco_serve_rest(net);
 }
 
 /* The loop that waits -------------------------------------------------------------------------- */
@@ -220,10 +235,11 @@ static bool
 companion_idle(void *arg, aco_time *deadline)
 {
     aco_net *net = arg;
-    bool blocks = false;
+    bool blocks = true;
 
     pthread_mutex_lock(&net->lock);
     if (net->running) {
+        if (!net->polls) aco_inbox_awake(net->inbox); /* what was called for is done now */
         posts_take(net);
         dirty_flush(net);
         dead_free(net);
@@ -245,7 +261,10 @@ companion_busy(void *arg)
     pthread_mutex_lock(&net->lock);
     aco_time now = aco_now();
     if (net->running && aco_timers_next(&net->timers) <= now) turn(net);
-    if (!net->polls) aco_inbox_awake(net->inbox);
+    if (!net->polls)
+        aco_inbox_awake(net->inbox);
+    else if (!aco_inbox_sleep(net->inbox)) /* what is posted from now on wakes the thread */
+        posts_take(net);
     net->leads = false;
     net->since = now;
     if (net->parked) pthread_cond_signal(&net->called);
@@ -290,7 +309,8 @@ aco_net_detach(aco_net *net, aco_loop *loop)
 static void
 thread_wait(aco_net *net, aco_time deadline)
 {
-    struct pollfd set = {.fd = net->set, .events = POLLIN};
+    struct pollfd doors[] = {{.fd = net->set, .events = POLLIN},
+                             {.fd = net->door, .events = POLLIN}};
     struct timespec ts = {.tv_sec = 0};
 
     if (!aco_inbox_sleep(net->inbox)) return;
@@ -299,7 +319,7 @@ thread_wait(aco_net *net, aco_time deadline)
         if (left < 0) left = 0;
         ts = (struct timespec){.tv_sec = left / ACO_SECOND, .tv_nsec = left % ACO_SECOND};
     }
-    ppoll(&set, 1, deadline == ACO_NEVER ? NULL : &ts, NULL);
+    ppoll(doors, 2, deadline == ACO_NEVER ? NULL : &ts, NULL);
 }
 
 /* How long the thread may rest: while a loop leads, or has stopped doing so only just now. */
@@ -328,6 +348,14 @@ thread_park(aco_net *net, aco_time rest)
     net->parked = false;
 }
 
+static void
+door_empty(aco_net *net)
+{
+    uint64_t count;
+
+    if (net->kicked && read(net->door, &count, sizeof count) > 0) net->kicked = false;
+}
+
 static void *
 thread_main(void *arg)
 {
@@ -348,6 +376,7 @@ thread_main(void *arg)
         thread_wait(net, next);
         pthread_mutex_lock(&net->lock);
         net->polls = false;
+        door_empty(net);
         if (!net->leads) aco_inbox_awake(net->inbox);
     }
     pthread_mutex_unlock(&net->lock);
@@ -377,7 +406,7 @@ net_make(aco_process *process)
     if (net == NULL) return NULL;
     net->gate.ops = &aco_net_gate;
     net->process = process;
-    net->set = -1;
+    net->set = net->door = -1;
     net->bell.fd = net->beacon.fd = -1;
     pthread_mutex_init(&net->lock, NULL);
     pthread_cond_init(&net->changed, NULL);
@@ -414,9 +443,16 @@ why_set(char **why, const char *text)
 static int
 net_open_kernel(aco_net *net, char **why)
 {
-    net->set = epoll_create1(EPOLL_CLOEXEC);
+    if (net->set >= 0 && net->pid != getpid()) { /* the parent's */
+        close(net->set);
+        net->set = -1;
+    }
+    if (net->set < 0) net->set = epoll_create1(EPOLL_CLOEXEC);
+    net->pid = getpid();
     net->inbox = aco_inbox_new();
-    if (net->set < 0 || net->inbox == NULL) {
+    net->door = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    net->kicked = false;
+    if (net->set < 0 || net->door < 0 || net->inbox == NULL) {
         why_set(why, "no descriptor is free for the network");
         return ACO_ELIMIT;
     }
@@ -448,6 +484,17 @@ is_bound(const struct aco_net_options *options)
            strcmp(options->host, "::") != 0;
 }
 
+/* Without a secret, and where only loopback listens, no other machine is to hear of it. */
+static bool
+is_local(const aco_net *net, const struct aco_net_options *options)
+{
+    aco_address at;
+
+    return aco_secret_mode(net->secret) == ACO_MODE_KEY ||
+           (is_bound(options) && aco_address_parse(&at, options->host, 0) == ACO_OK &&
+            aco_address_is_loopback(&at));
+}
+
 static int
 net_discovery(aco_net *net, const struct aco_net_options *options, char **why)
 {
@@ -459,7 +506,7 @@ net_discovery(aco_net *net, const struct aco_net_options *options, char **why)
                                       .port = options->discovery_port,
                                       .location = net->location,
                                       .name = net->name,
-                                      .loopback = aco_secret_mode(net->secret) == ACO_MODE_KEY};
+                                      .loopback = is_local(net, options)};
 
     if (!d.broadcast && !d.multicast) return ACO_OK;
     memcpy(d.process, aco_process_id(net->process), sizeof d.process);
@@ -506,7 +553,10 @@ net_files(aco_net *net, const struct aco_net_options *options, char **why)
 static void
 net_free_parts(aco_net *net)
 {
-    if (net->discovery != NULL) aco_discovery_close(net->discovery);
+    if (net->discovery != NULL) {
+        aco_net_watch_fd(net, &net->beacon, 0);
+        aco_discovery_close(net->discovery);
+    }
     net->discovery = NULL;
     net->beacon.fd = -1;
     net->beacon.events = 0;
@@ -517,14 +567,15 @@ net_free_parts(aco_net *net)
     if (net->seat != NULL) aco_seat_leave(net->seat);
     net->seat = NULL;
     if (net->inbox != NULL) {
+        aco_net_watch_fd(net, &net->bell, 0);
         aco_inbox_close(net->inbox);
         aco_inbox_unref(net->inbox);
     }
     net->inbox = NULL;
     aco_timers_fini(&net->timers);
     aco_timers_init(&net->timers);
-    if (net->set >= 0) close(net->set);
-    net->set = -1;
+    if (net->door >= 0) close(net->door);
+    net->door = -1;
     net->bell.events = 0;
     aco_secret_unref(net->secret);
     net->secret = NULL;
@@ -536,6 +587,7 @@ net_open(aco_net *net, const struct aco_net_options *options, char **why)
     int err = net_open_kernel(net, why);
 
     if (err != ACO_OK) return err;
+    net->stop = net->closing = false; /* of the last one, perhaps */
     net->secret = aco_secret_ref(options->secret);
     err = aco_endpoint_open(net, options, why);
     if (err != ACO_OK) return err;
@@ -545,7 +597,6 @@ net_open(aco_net *net, const struct aco_net_options *options, char **why)
     if (err == ACO_OK) err = net_discovery(net, options, why);
     if (err == ACO_OK) err = net_peers(net, options, why);
     if (err == ACO_OK) err = aco_process_set_route(net->process, net->location);
-    net->stop = net->closing = false;
     if (err == ACO_OK) err = thread_start(net);
     return err;
 }
@@ -584,21 +635,27 @@ bool
 aco_net_dest_path(aco_net *net, char *path, size_t size)
 {
     pthread_mutex_lock(&net->lock);
-    const char *known = net->receiver != NULL ? aco_receiver_path(net->receiver) : NULL;
-    bool fits = known != NULL && strlen(known) < size;
-    if (fits) memcpy(path, known, strlen(known) + 1);
+    bool known = net->receiver != NULL && aco_receiver_path(net->receiver, path, size);
     pthread_mutex_unlock(&net->lock);
-    return fits;
+    return known;
 }
 
 void
 aco_net_stats(aco_net *net, struct aco_net_stats *stats)
 {
+    struct aco_receiver_stats files;
+
     pthread_mutex_lock(&net->lock);
     *stats = net->stats;
     stats->peers = 0;
     for (aco_link *l = net->peers.next; l != &net->peers; l = l->next)
         stats->peers += ACO_CONTAINER_OF(l, aco_peer, link)->up;
+    if (net->receiver != NULL) {
+        aco_receiver_stats(net->receiver, &files);
+        stats->refused += files.refused;
+        if (stats->refusal[0] == '\0' && files.refused > 0)
+            snprintf(stats->refusal, sizeof stats->refusal, "a file: %.140s", files.refusal);
+    }
     pthread_mutex_unlock(&net->lock);
 }
 
@@ -619,6 +676,22 @@ aco_net_discover(aco_net *net)
         aco_discovery_ask(net->discovery);
         aco_net_alarm(net, &net->beacon_alarm, aco_discovery_next(net->discovery));
         aco_net_kick(net);
+    }
+    pthread_mutex_unlock(&net->lock);
+}
+
+void
+aco_net_discovery_text(aco_net *net, char *text, size_t size)
+{
+    *text = '\0';
+    pthread_mutex_lock(&net->lock);
+    if (net->discovery != NULL) {
+        const uint64_t refused = aco_discovery_refused(net->discovery);
+        aco_discovery_describe(net->discovery, text, size);
+        const size_t at = strlen(text);
+        if (refused > 0 && at < size)
+            snprintf(text + at, size - at, "; datagrams refused: %llu, last that of %s",
+                     (unsigned long long)refused, aco_discovery_refusal(net->discovery));
     }
     pthread_mutex_unlock(&net->lock);
 }
@@ -685,7 +758,7 @@ aco_net_close(aco_net *net, aco_time deadline)
     net->closing = true;
     pthread_cond_signal(&net->called);
     aco_endpoint_close(net);
-    posts_take(net); /* ends of coros, and answers: they are to be sent too */
+    posts_take(net); /* the ends of coros, and answers, of which others have to hear */
     while (unsent(net) > 0 && turn_await(net, deadline))
         continue;
     size_t lost = unsent(net);
@@ -709,6 +782,7 @@ aco_net_close(aco_net *net, aco_time deadline)
     net->running = false;
     net_free_parts(net);
     pthread_mutex_unlock(&net->lock);
+    aco_channels_flush(net->process); /* what is left for others is dropped */
     if (aco_process_set_route(net->process, "") != ACO_OK) return lost; /* it keeps the old one */
     return lost;
 }
@@ -729,6 +803,7 @@ aco_net_free(aco_gate *gate)
     aco_map_free(&net->records);
     aco_map_free(&net->full);
     aco_timers_fini(&net->timers);
+    if (net->set >= 0) close(net->set);
     pthread_cond_destroy(&net->changed);
     pthread_cond_destroy(&net->called);
     pthread_mutex_destroy(&net->lock);

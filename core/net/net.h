@@ -32,10 +32,10 @@ struct aco_net_options {
     uint16_t discovery_port;   /* 0: 51350 */
     const char *const *peers;  /* locations of processes to keep in touch with */
     size_t peer_count;
-    aco_time heartbeat;     /* send something at least so often */
-    aco_time peer_timeout;  /* 0: three heartbeats */
-    size_t queue_limit;     /* bytes that wait for one peer at most */
-    const char *dest_path;  /* where received files go; NULL: none are taken */
+    aco_time heartbeat;    /* send something at least so often */
+    aco_time peer_timeout; /* 0: three heartbeats */
+    size_t queue_limit;    /* bytes that wait for one peer at most */
+    const char *dest_path; /* where received files go; NULL: the usual folder; "": none are taken */
     uint64_t max_file_size; /* 0: no limit */
     bool code;              /* functions and classes may come from peers, and be run */
 };
@@ -103,6 +103,9 @@ ACO_MUSTUSE int aco_net_watch_peers(aco_net *net, aco_mailbox *mailbox, bool sto
 
 /** Look for peers now, by datagrams. */
 void aco_net_discover(aco_net *net);
+
+/** Where that asks, and what it has refused, in words, cut to fit; "" while it is off. */
+void aco_net_discovery_text(aco_net *net, char *text, size_t size);
 
 /** Do not take notice of processes that are discovered, nor answer their datagrams. */
 void aco_net_ignore_peers(aco_net *net, bool ignore);

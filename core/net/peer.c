@@ -264,6 +264,16 @@ watches_end(aco_peer *peer)
 }
 
 void
+aco_peer_roomy(aco_peer *peer)
+{
+    if (aco_list_empty(&peer->room) && !peer->awaited) return;
+    if (aco_peer_is_full(peer)) return;
+    aco_waiters_tell(&peer->room);
+    if (peer->awaited) aco_channels_room(peer->net->process, peer->id);
+    peer->awaited = false;
+}
+
+void
 aco_peer_lost(aco_peer *peer, const char *why)
 {
     aco_net *net = peer->net;
@@ -279,6 +289,7 @@ aco_peer_lost(aco_peer *peer, const char *why)
     asks_end(peer);
     pauses_end(peer);
     aco_waiters_tell(&peer->room);
+    aco_channels_lost(net->process, peer->id);
     watches_end(peer);
     aco_serve_forget(peer);
     if (peer->up) aco_peers_status(net, peer, false);

@@ -49,16 +49,24 @@ aco_preface_read_answer(const uint8_t in[ACO_PREFACE_SIZE], uint8_t *status, uin
 static const char *
 mode_text(uint8_t ours, uint8_t theirs)
 {
-    if (theirs == 'K')
-        return "it takes only processes of its own user and machine: it has no secret, and "
-               "this process has one; give both the same";
-    if (ours == 'K')
-        return theirs == 'S' ? "it wants a secret, and this process has none: set "
-                               "ASYNCORO_SECRET_FILE or network{secret=}"
-                             : "it wants certificates, and this process has none: set "
-                               "certfile, keyfile and cafile";
-    return theirs == 'S' ? "it wants a secret, and this process has certificates"
-                         : "it wants certificates, and this process has a secret";
+    switch (theirs) {
+    case 'K':
+        return "it has neither secret nor certificates, so that it takes only processes of its own "
+               "user and machine, and this process has them: give it the same, or take them away "
+               "here";
+    case 'S':
+        return ours == 'K' ? "it wants a secret, and this process has none: set "
+                             "ASYNCORO_SECRET_FILE or network{secret=}"
+                           : "it wants a secret, and this process has certificates: both must have "
+                             "the same kind";
+    case 'C':
+        return ours == 'K' ? "it wants certificates, and this process has none: set certfile, "
+                             "keyfile and cafile"
+                           : "it wants certificates, and this process has a secret: both must have "
+                             "the same kind";
+    default:
+        return "it wants a kind of security that is not known here: bring asyncoro here up to date";
+    }
 }
 
 const char *

@@ -18,6 +18,8 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -188,7 +190,10 @@ write_all(struct talk *t, uint8_t *data, size_t size)
         if (err == ACO_EBUSY && await(t, POLLOUT)) continue;
         if (err != ACO_OK) return false;
     }
-    return true;
+    int err;
+    while ((err = aco_secure_flush(t->secure)) == ACO_EBUSY)
+        if (!await(t, POLLOUT)) break;
+    return err == ACO_OK;
 }
 
 static bool
@@ -325,7 +330,10 @@ talk_to(struct talk *t, const aco_location *location, aco_secret *secret, aco_ti
     uint8_t preface[ACO_PREFACE_SIZE];
     const uint8_t mode = (uint8_t)aco_secret_mode(secret);
 
+    const int one = 1;
+
     if (!reach(t, location, mode == 'K', patience)) return;
+    (void)!setsockopt(t->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* times are measured */
     t->end = aco_now() + patience;
     aco_preface_write(preface, ACO_PREFACE_MESSAGES, mode, location->server);
     if (!ask_preface(t, preface, mode)) return;

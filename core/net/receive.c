@@ -96,7 +96,7 @@ hash_start(incoming *in)
 static bool
 is_same(const aco_offer *offer, const struct stat *about)
 {
-    double apart = (double)(about->st_mtim.tv_sec - offer->modified.tv_sec) +
+    double apart = (double)about->st_mtim.tv_sec - (double)offer->modified.tv_sec +
                    (double)(about->st_mtim.tv_nsec - offer->modified.tv_nsec) / 1e9;
 
     return (uint64_t)about->st_size == offer->size && (about->st_mode & 0777) == offer->mode &&
@@ -308,6 +308,7 @@ receive_put(aco_carrier *c, aco_receipt *r)
     in->part.fd = -1;
     int err = put_file(in);
     aco_part_close(r->dest, &in->part, err != ACO_OK && in->torn);
+    if (in->torn) aco_part_prune(r->dest);
     aco_hash_free(in->hash);
     free(in);
     return err;
@@ -335,7 +336,9 @@ receive_frame(aco_carrier *c, aco_receipt *r)
 {
     if (c->type != ACO_FILE_PUT && c->type != ACO_FILE_REMOVE)
         return aco_carrier_fail(c, ACO_EPROTOCOL, "no transfer begins like this");
-    if (r->dest == NULL) return aco_carrier_fail(c, ACO_EDENIED, "no files are taken there");
+    if (r->dest == NULL)
+        return aco_carrier_fail(c, ACO_EDENIED, "no files are taken there%s%s",
+                                r->why != NULL ? ": " : "", r->why != NULL ? r->why : "");
     return c->type == ACO_FILE_PUT ? receive_put(c, r) : receive_remove(c, r);
 }
 

@@ -9,6 +9,7 @@
 /** What may be done, and what has been. */
 typedef struct aco_receipt {
     aco_dest *dest;         /* NULL: nothing is taken */
+    const char *why;        /* then: why, or NULL */
     uint64_t max_file_size; /* 0: no limit */
     uint64_t files, bytes;
 } aco_receipt;

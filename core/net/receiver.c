@@ -28,7 +28,8 @@ struct aco_receiver {
     struct aco_receiver_stats stats; /* less `busy` */
     int wake;                        /* readable: all that is under way ends */
     pid_t pid;
-    aco_dest *dest;
+    char *path;     /* of the folder; NULL: the usual one; "": none */
+    aco_dest *dest; /* not yet, when it is the usual one */
     uint64_t max_file_size;
     unsigned most;
     aco_time patience;
@@ -52,6 +53,7 @@ receiver_free(aco_receiver *r)
 {
     if (r->wake >= 0) close(r->wake);
     aco_dest_unref(r->dest);
+    free(r->path);
     aco_secret_unref(r->secret);
     pthread_mutex_destroy(&r->lock);
     pthread_cond_destroy(&r->ended);
@@ -69,15 +71,64 @@ visit_free(visit *v, const aco_receipt *receipt, const char *refusal)
         r->moving--;
     else
         r->shaking--;
+    if (refusal != NULL && v->moving)
+        r->stats.failed++;
+    else if (refusal != NULL)
+        r->stats.refused++;
     r->stats.files += receipt->files;
     r->stats.bytes += receipt->bytes;
-    if (refusal != NULL) {
-        r->stats.refused++;
-        snprintf(r->stats.refusal, sizeof r->stats.refusal, "%s", refusal);
-    }
+    if (refusal != NULL) snprintf(r->stats.refusal, sizeof r->stats.refusal, "%s", refusal);
     pthread_cond_broadcast(&r->ended);
     pthread_mutex_unlock(&r->lock);
     free(v);
+}
+
+/* The folder ------------------------------------------------------------------------------------
+ */
+
+/* With the lock, but at the start. */
+static int
+folder_open(aco_receiver *r, char why[ACO_DEST_WHY])
+{
+    char *path = r->path != NULL ? strdup(r->path) : aco_dest_usual();
+    int err = ACO_ENOTFOUND;
+
+    if (path == NULL)
+        snprintf(why, ACO_DEST_WHY, "this user has no home");
+    else
+        err = aco_dest_open(path, &r->dest, why);
+    free(path);
+    if (err == ACO_OK) aco_part_prune(r->dest);
+    return err;
+}
+
+/* Somebody has removed it, or what it is in. */
+static bool
+folder_lost(const aco_receiver *r)
+{
+    struct stat about;
+
+    return r->dest != NULL && (fstat(aco_dest_parts(r->dest), &about) != 0 || about.st_nlink == 0 ||
+                               fstat(aco_dest_root(r->dest), &about) != 0 || about.st_nlink == 0);
+}
+
+/* The folder, a reference; NULL: `why`, when there is more to say. What failed is tried again. */
+static aco_dest *
+folder_of(aco_receiver *r, char why[ACO_DEST_WHY])
+{
+    aco_dest *dest = NULL;
+
+    why[0] = '\0';
+    pthread_mutex_lock(&r->lock);
+    if (folder_lost(r)) {
+        aco_dest_unref(r->dest);
+        r->dest = NULL;
+    }
+    if (r->dest != NULL ||
+        ((r->path == NULL || r->path[0] != '\0') && folder_open(r, why) == ACO_OK))
+        dest = aco_dest_ref(r->dest);
+    pthread_mutex_unlock(&r->lock);
+    return dest;
 }
 
 /* A connection ----------------------------------------------------------------------------------
@@ -127,7 +178,14 @@ visit_serve(visit *v, aco_carrier *c, aco_receipt *receipt)
 
     if (err != ACO_OK) return err;
     c->patience = v->r->patience;
-    if (visit_move(v)) return aco_receive(c, receipt);
+    if (visit_move(v)) {
+        char why[ACO_DEST_WHY];
+        receipt->dest = folder_of(v->r, why);
+        receipt->why = why[0] != '\0' ? why : NULL;
+        err = aco_receive(c, receipt);
+        aco_dest_unref(receipt->dest);
+        return err;
+    }
     err = aco_carrier_fail(c, ACO_EBUSY, "%u files are on their way there; try again later",
                            v->r->most);
     aco_receive_refuse(c, err);
@@ -138,7 +196,7 @@ static void *
 visit_run(void *arg)
 {
     visit *v = arg;
-    aco_receipt receipt = {.dest = v->r->dest, .max_file_size = v->r->max_file_size};
+    aco_receipt receipt = {.max_file_size = v->r->max_file_size};
     aco_carrier *c = malloc(sizeof *c);
 
     if (c == NULL) {
@@ -188,9 +246,9 @@ receiver_fill(aco_receiver *r, const struct aco_receiver_options *options, char 
         return ACO_ELIMIT;
     }
     if (options->dest_path == NULL) return ACO_OK;
-    int err = aco_dest_open(options->dest_path, &r->dest, why);
-    if (err == ACO_OK) aco_part_prune(r->dest);
-    return err;
+    r->path = strdup(options->dest_path);
+    if (r->path == NULL) return ACO_ENOMEM;
+    return r->path[0] != '\0' ? folder_open(r, why) : ACO_OK;
 }
 
 int
@@ -271,10 +329,17 @@ aco_receiver_serve(aco_receiver *r, int fd, const uint8_t preface[8], uint16_t p
     return turn_away(r, fd, err);
 }
 
-const char *
-aco_receiver_path(const aco_receiver *r)
+bool
+aco_receiver_path(aco_receiver *r, char *path, size_t size)
 {
-    return r->dest != NULL ? aco_dest_path(r->dest) : NULL;
+    char why[ACO_DEST_WHY];
+    aco_dest *dest = folder_of(r, why);
+
+    if (dest == NULL) return false;
+    bool fits = strlen(aco_dest_path(dest)) < size;
+    if (fits) memcpy(path, aco_dest_path(dest), strlen(aco_dest_path(dest)) + 1);
+    aco_dest_unref(dest);
+    return fits;
 }
 
 void

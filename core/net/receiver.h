@@ -22,7 +22,7 @@ enum {
 
 /** What is taken; zeros stand for what is usual. Everything is copied. */
 struct aco_receiver_options {
-    const char *dest_path;     /* NULL: nothing is */
+    const char *dest_path;     /* NULL: the usual one, opened when it is needed; "": nothing is */
     uint64_t max_file_size;    /* 0: no limit */
     unsigned most;             /* files at once */
     aco_time patience;         /* so long may a transfer stand still; 30 s */
@@ -30,9 +30,11 @@ struct aco_receiver_options {
 };
 
 struct aco_receiver_stats {
-    uint64_t files, bytes, refused; /* that have arrived; connections that came to nothing */
-    unsigned busy;                  /* connections now */
-    char refusal[160];              /* the last one, in words */
+    uint64_t files, bytes; /* that have arrived */
+    uint64_t failed;       /* transfers that came to nothing; their senders know why */
+    uint64_t refused;      /* connections that were refused, or did not prove who they are */
+    unsigned busy;         /* connections now */
+    char refusal[160];     /* why the last one failed or was refused, in words */
 };
 
 /** Open the folder and make a receiver, with one reference. Otherwise `*why` is a text, to be
@@ -46,8 +48,8 @@ ACO_MUSTUSE int aco_receiver_new(const struct aco_receiver_options *options, aco
 ACO_MUSTUSE int aco_receiver_serve(aco_receiver *r, int fd, const uint8_t preface[8],
                                    uint16_t port);
 
-/** The path of the folder, NULL when nothing is taken. */
-const char *aco_receiver_path(const aco_receiver *r);
+/** The path of the folder; false when nothing is taken. */
+bool aco_receiver_path(aco_receiver *r, char *path, size_t size);
 void aco_receiver_stats(aco_receiver *r, struct aco_receiver_stats *stats);
 
 /** Cut off all that is under way, wait until it has ended, and let go. NULL is allowed. In a child

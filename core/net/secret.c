@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/io/certificate.h"
 #include "core/net/key.h"
+#include "core/net/secure.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -16,7 +17,8 @@
 
 /* The cost of stretching a secret: 2^15 rounds over 8 blocks take 75 ms and 32 MiB. */
 enum { SCRYPT_N = 1 << 15, SCRYPT_R = 8, SCRYPT_P = 1, SCRYPT_MEMORY = 64 << 20 };
-enum { PSK = 32, BASE = 32, SHORT = 20, RECORDS = 4 * 16 * 1024 };
+enum { PSK = 32, BASE = 32, SHORT = 20, VARIETY = 8 };
+enum { CHAIN = 64 * 1024 }; /* bytes of certificates that a stranger may send */
 
 static const char salt[] = "asyncoro 1 psk";
 static const char psk_name[] = "asyncoro";
@@ -27,7 +29,7 @@ struct aco_secret {
     enum aco_mode mode;
     uint8_t base[BASE]; /* of which all keys are made */
     uint8_t psk[PSK];
-    bool is_short;
+    bool is_weak;
     char *certfile, *keyfile, *cafile;
     pthread_mutex_t lock; /* guards what follows */
     SSL_CTX *server, *client;
@@ -74,13 +76,30 @@ base_of_key_file(aco_secret *secret, const char *given, char **why)
     return err;
 }
 
+/* How many different bytes are in it. */
+static int
+variety(const char *text, size_t size)
+{
+    bool seen[256] = {false};
+    int count = 0;
+
+    for (size_t i = 0; i < size; i++) {
+        bool *at = &seen[(unsigned char)text[i]];
+        count += !*at;
+        *at = true;
+    }
+    return count;
+}
+
 static int
 base_of_secret(aco_secret *secret, const char *text, size_t size, char **why)
 {
     uint8_t stretched[PSK + BASE];
 
-    if (size == 0) return fail(why, ACO_EINVALID, "the secret is empty");
-    secret->is_short = size < SHORT;
+    if (size == 0)
+        return fail(why, ACO_EINVALID,
+                    "the secret is empty: `asyncoro secret FILE` makes one, or leave it out");
+    secret->is_weak = size < SHORT || variety(text, size) < VARIETY;
     if (EVP_PBE_scrypt(text, size, (const uint8_t *)salt, sizeof salt - 1, SCRYPT_N, SCRYPT_R,
                        SCRYPT_P, SCRYPT_MEMORY, stretched, sizeof stretched) != 1)
         return fail(why, ACO_EUNSUPPORTED, "OpenSSL cannot stretch the secret (scrypt)");
@@ -174,11 +193,14 @@ context_new(aco_secret *secret, bool server, SSL_CTX **out, char **why)
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                               SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_read_ahead(ctx, 1);
-    SSL_CTX_set_default_read_buffer_len(ctx, RECORDS);
+    SSL_CTX_set_max_cert_list(ctx, CHAIN);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     bool set = SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) == 1 &&
                SSL_CTX_set_num_tickets(ctx, 0) == 1;
-    if (server) set = set && SSL_CTX_set_session_id_context(ctx, own, sizeof own - 1) == 1;
+    if (server) {
+        SSL_CTX_set_alpn_select_cb(ctx, aco_secure_choose, NULL);
+        set = set && SSL_CTX_set_session_id_context(ctx, own, sizeof own - 1) == 1;
+    }
     if (secret->mode == ACO_MODE_SECRET)
         set = set && context_secret(ctx, server);
     else if (set)
@@ -217,19 +239,39 @@ SSL *
 aco_secret_connection(aco_secret *secret, bool server)
 {
     pthread_mutex_lock(&secret->lock);
-    SSL *ssl = SSL_new(server ? secret->server : secret->client);
+    SSL_CTX *ctx = server ? secret->server : secret->client;
+    SSL_CTX_up_ref(ctx);
     pthread_mutex_unlock(&secret->lock);
+    SSL *ssl = SSL_new(ctx);
+    SSL_CTX_free(ctx);
     return ssl;
 }
 
-/* With certificates nothing is shared that others do not know: what is derived tells clusters
- * apart, and keeps nobody out. */
-static void
+static int
+hash_order(const void *a, const void *b)
+{
+    return memcmp(a, b, BASE);
+}
+
+/* With certificates nothing is shared that others do not know: what is derived, from the
+ * certificates that are trusted, tells clusters apart, and keeps nobody out. */
+static int
 base_of_authority(aco_secret *secret)
 {
+    STACK_OF(X509) *trusted = X509_STORE_get1_all_certs(SSL_CTX_get_cert_store(secret->client));
+    size_t count = trusted != NULL ? (size_t)sk_X509_num(trusted) : 0;
+    uint8_t(*hashes)[BASE] = calloc(count + 1, BASE);
     unsigned size = BASE;
 
-    EVP_Digest(secret->cafile, strlen(secret->cafile), secret->base, &size, EVP_sha256(), NULL);
+    for (size_t i = 0; hashes != NULL && i < count; i++)
+        (void)aco_certificate_hash(sk_X509_value(trusted, (int)i), hashes[i]);
+    if (hashes != NULL) {
+        qsort(hashes, count, BASE, hash_order);
+        EVP_Digest(hashes, count * BASE, secret->base, &size, EVP_sha256(), NULL);
+    }
+    sk_X509_pop_free(trusted, X509_free);
+    free(hashes);
+    return hashes != NULL ? ACO_OK : ACO_ENOMEM;
 }
 
 static int
@@ -245,8 +287,8 @@ certificates_open(aco_secret *secret, const struct aco_secret_options *options, 
     if (secret->certfile == NULL || secret->cafile == NULL ||
         (options->keyfile != NULL && secret->keyfile == NULL))
         return ACO_ENOMEM;
-    base_of_authority(secret);
-    return contexts_make(secret, why);
+    int err = contexts_make(secret, why);
+    return err == ACO_OK ? base_of_authority(secret) : err;
 }
 
 static int
@@ -321,8 +363,7 @@ aco_secret_reload(aco_secret *secret, char **why)
 const char *
 aco_secret_warning(const aco_secret *secret)
 {
-    if (!secret->is_short) return NULL;
-    return "the secret is short: whoever records a connection can guess it; `asyncoro secret` "
-           "makes "
-           "a good one";
+    if (!secret->is_weak) return NULL;
+    return "the secret is short or uniform: whoever records a connection can try out guesses; "
+           "`asyncoro secret FILE` makes a good one";
 }

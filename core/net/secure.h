@@ -2,8 +2,9 @@
 /* secure.h -- one end of a connection between two processes: they prove to each other that they may
  * talk, and then exchange bytes (docs/protocol.md).
  *
- * It reads and writes the descriptor of its owner, blocking or not; nothing here waits by itself.
- * Nothing that a stranger sends makes it hold more than a few KiB. One thread at a time. */
+ * It reads and writes the descriptor of its owner, and never waits, whether that blocks or not.
+ * Nothing that a stranger sends makes it hold more than OpenSSL's buffers of one record and one
+ * message of the handshake. One thread at a time. */
 #ifndef ACO_SECURE_H
 #define ACO_SECURE_H
 
@@ -15,8 +16,8 @@
 typedef struct aco_secure aco_secure;
 
 /** An end of the connection at `fd`, after the prefaces; `preface` is the dialling side's. `host`:
- * whom a client wants to find there, by its certificate. `port`: to which it connected, or at which
- * the server listens. NULL without memory. */
+ * whom a client wants to find there, by its certificate; with certificates there must be one.
+ * `port`: to which it connected, or at which the server listens. NULL without memory. */
 aco_secure *aco_secure_new(aco_secret *secret, int fd, bool server,
                            const uint8_t preface[ACO_PREFACE_SIZE], const char *host,
                            uint16_t port);
@@ -41,6 +42,10 @@ ACO_MUSTUSE int aco_secure_write(aco_secure *s, const struct iovec *pieces, int 
 /** Send what was taken and is left. ACO_EBUSY: call again when the descriptor is writable. */
 ACO_MUSTUSE int aco_secure_flush(aco_secure *s);
 
+/** Say that this side sends no more, and send what is left. ACO_EBUSY: call again when the
+ * descriptor is writable. What comes can still be read. */
+ACO_MUSTUSE int aco_secure_end(aco_secure *s);
+
 /** True when a read may give bytes although the descriptor is not readable. */
 bool aco_secure_holds(const aco_secure *s);
 
@@ -49,5 +54,9 @@ bool aco_secure_plain(const aco_secure *s);
 
 /** Why the last call failed, in words; never NULL. */
 const char *aco_secure_error(const aco_secure *s);
+
+/** For secret.c: the choice of a protocol (ALPN) by a server's end. */
+int aco_secure_choose(struct ssl_st *ssl, const uint8_t **chosen, uint8_t *size,
+                      const uint8_t *offered, unsigned int offered_size, void *arg);
 
 #endif

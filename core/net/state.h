@@ -17,6 +17,7 @@
 
 #include "core/base/error.h"
 #include "core/base/map.h"
+#include "core/engine/channel.h"
 #include "core/engine/timer.h"
 #include "core/io/address.h"
 #include "core/io/lookup.h"
@@ -169,6 +170,7 @@ struct aco_peer {
     aco_map watches;  /* target -> far record, an owned reference: whose end it is to tell */
     aco_map paused;   /* target -> struct aco_pause */
     aco_link room;    /* of aco_waiter: for room in the queue */
+    bool awaited;     /* channels wait for it too */
     aco_link serves;  /* of struct aco_serve: local records whose end it wants to know */
     aco_link lookups; /* of struct aco_lookout: names that it waits for */
 };
@@ -258,11 +260,14 @@ struct aco_net {
     pthread_t thread;
     aco_companion companion;
     aco_loop *loop;            /* that runs the network while it waits; NULL: none */
+    int door;                  /* eventfd: the thread shall look again */
+    bool kicked;               /* it has been written to */
     bool leads, polls, parked; /* the loop does so now, the thread; it rests until it is called */
     aco_time since;            /* when `leads` changed */
     atomic_bool has_dirty;
     bool running, closing, stop;
-    int set; /* epoll */
+    int set;   /* epoll; made once, as a loop may still look at it after the end */
+    pid_t pid; /* of the process that made it */
     aco_seat *seat;
     aco_inbox *inbox;
     aco_source bell; /* the inbox's descriptor */
@@ -277,11 +282,12 @@ struct aco_net {
     size_t half_open; /* accepted, and not up */
     aco_link connections, dead, dirty;
     aco_link places, searches, peers;
-    aco_map by_id;     /* process id -> peer */
-    aco_map by_serial; /* of connections: 8 bytes -> connection */
-    aco_map records;   /* address of a local record -> struct aco_record */
-    aco_map full;      /* target -> struct aco_full */
-    aco_link status;   /* of struct aco_status: mailboxes that hear of peers */
+    aco_map by_id;      /* process id -> peer */
+    aco_map by_serial;  /* of connections: 8 bytes -> connection */
+    aco_map records;    /* address of a local record -> struct aco_record */
+    aco_map full;       /* target -> struct aco_full */
+    aco_export *recent; /* a coro that got a message in this turn; owned reference */
+    aco_link status;    /* of struct aco_status: mailboxes that hear of peers */
     char location[ACO_ROUTE_MAX + 1], name[ACO_NAME_MAX + 1], bound[ACO_ADDRESS_TEXT];
     aco_time heartbeat, timeout;
     size_t queue_limit;
@@ -378,6 +384,7 @@ void aco_peer_lost(aco_peer *peer, const char *why);
 int aco_peer_queue(aco_peer *peer, int type, int flags, const uint8_t *target, const void *head,
                    size_t head_size, aco_msg *msg);
 bool aco_peer_is_full(const aco_peer *peer);
+void aco_peer_roomy(aco_peer *peer); /* its queue has become shorter */
 aco_ask *aco_ask_new(aco_peer *peer, const aco_return *who);
 aco_ask *aco_ask_take(aco_peer *peer, const uint8_t id[8]);
 void aco_ask_free(aco_ask *ask);
@@ -386,6 +393,7 @@ void aco_peers_status(aco_net *net, const aco_peer *peer, bool up);
 /* serve.c */
 int aco_serve(aco_peer *peer, const aco_frame *frame, const char **why);
 void aco_serve_post(aco_net *net, aco_post *post);
+void aco_serve_rest(aco_net *net); /* the end of a turn */
 void aco_serve_forget(aco_peer *peer);
 void aco_serve_end(aco_net *net);
 
@@ -402,5 +410,7 @@ void aco_searches_end(aco_net *net);
 
 /* gate.c */
 extern const struct aco_gate_ops aco_net_gate;
+int aco_gate_cast(aco_gate *gate, const uint8_t process[16], const char *route, int type,
+                  const void *head, size_t head_size, aco_msg *value);
 
 #endif

@@ -126,6 +126,14 @@ transfer_shake(aco_transfer *t, aco_carrier *c)
 /* Sending ---------------------------------------------------------------------------------------
  */
 
+/* What others say is shown to people: nothing in it moves a cursor. */
+static void
+make_plain(uint8_t *text, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if (text[i] < 0x20 || text[i] == 0x7f) text[i] = '?';
+}
+
 /* A RESULT that is in the carrier. */
 static int
 take_result(aco_transfer *t, aco_carrier *c)
@@ -135,8 +143,10 @@ take_result(aco_transfer *t, aco_carrier *c)
     int err = aco_result_err(c->body[0]);
     size_t size = c->size - 1;
 
-    if (err != ACO_OK)
+    if (err != ACO_OK) {
+        make_plain(c->body + 1, size);
         return aco_carrier_fail(c, err, "%.*s", (int)size, (const char *)c->body + 1);
+    }
     t->path = strndup((const char *)c->body + 1, size);
     return t->path != NULL ? ACO_OK : aco_carrier_fail(c, ACO_ENOMEM, "not enough memory");
 }

@@ -38,13 +38,14 @@ end
 -- The other nouns, each loaded at its first use.
 local nouns <const> = {
     atexit = "atexit", categories = "categories", channel = "channel", close_peer = "network", condition = "lock",
-    connect = "socket", discover = "network", event = "event", file = "file", group = "group", http = "http",
-    ignore_peers = "network", listen = "socket", locate = "names", locate_channel = "channel", locate_peer = "network",
-    locate_rci = "names", lock = "lock", log = "log", network = "network", peer = "network", peer_status = "network",
-    peers = "network", process = "process", queue = "queue", rci = "rci", reload_certificates = "network", resolve = "resolve", rlock = "lock",
-    select = "select", semaphore = "semaphore", signal = "signal", socket = "socket", stderr = "standard",
-    stdin = "standard", stdout = "standard", supervisor = "supervisor", thread_pool = "pool", tls = "tls",
-    udp = "udp",
+    connect = "socket", del_file = "transfer", dest_path = "transfer", discover = "network", event = "event",
+    file = "file", group = "group", http = "http", ignore_peers = "network", listen = "socket", locate = "names",
+    locate_channel = "names", locate_peer = "network", locate_rci = "names", lock = "lock", log = "log",
+    network = "network", peer = "network", peer_status = "network", peers = "network", process = "process",
+    queue = "queue", rci = "rci", reload_certificates = "network", resolve = "resolve", rlock = "lock",
+    select = "select", semaphore = "semaphore",
+    send_file = "transfer", signal = "signal", socket = "socket", stderr = "standard", stdin = "standard",
+    stdout = "standard", supervisor = "supervisor", thread_pool = "pool", tls = "tls", udp = "udp",
 }
 
 local function load_noun(name)

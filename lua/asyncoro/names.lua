@@ -22,6 +22,19 @@ function names.locate(name, location, timeout)
     return network.seek("locate", "coro", core.locate, name, location, timeout)
 end
 
+--- The same for channels (see `channel:register`). Waits.
+-- @function locate_channel
+-- @tparam string name
+-- @tparam[opt] location|string location the process to look in
+-- @tparam[opt] number timeout seconds; nil waits for ever, 0 only looks
+-- @treturn channel
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string as of `locate`
+function names.locate_channel(name, location, timeout)
+    return network.seek("locate_channel", "channel", core.locate_channel, name, location, timeout)
+end
+
 --- The same for RCIs (see `asyncoro.rci`). Waits.
 -- @function locate_rci
 -- @tparam string name

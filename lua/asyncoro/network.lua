@@ -135,18 +135,11 @@ end
 
 -- Start -----------------------------------------------------------------------------------------
 
-local function default_dest_path()
-    local home <const> = os.getenv "HOME"
-    local state <const> = os.getenv "XDG_STATE_HOME" or (home and home .. "/.local/state")
-    return state and state .. "/asyncoro/files"
-end
-
 local function settings_of(given, discovery, secret)
     local settings <const> = {}
     for name, value in pairs(given) do settings[name] = value end
     settings.secret = secret
     settings.advertise = given.advertise and tostring(given.advertise)
-    settings.dest_path = given.dest_path or default_dest_path()
     settings.peers = discovery.peers
     settings.broadcast = discovery.broadcast ~= false
     settings.multicast = discovery.multicast ~= false
@@ -165,7 +158,8 @@ end
 -- @tparam[opt] string opts.advertise the host, or location, that others are told
 -- @tparam[opt] table|boolean opts.discovery `broadcast`, `multicast` (true), `peers` (locations), `dns` ("name:port"),
 -- `file` (of locations), `find` (a function that returns locations), `port`; false: none at all
--- @tparam[opt] string opts.dest_path where files of peers go
+-- @tparam[opt] string opts.dest_path where files of peers go; "": none are taken; `asyncoro/files` in `$XDG_STATE_HOME`
+-- or `~/.local/state` when it is left out
 -- @tparam[opt] integer opts.max_file_size bytes; 0: no limit
 -- @tparam[opt=5] number opts.linger seconds for what is queued, at the end of the program
 -- @tparam[opt=5] number opts.heartbeat seconds
@@ -243,7 +237,11 @@ local function tried(location)
         end
         return ("%s, which does not answer"):format(tostring(location))
     end
-    if #peers == 0 then return "this process; no peer has been found" end
+    if #peers == 0 then
+        local asked <const> = core.network_discovery()
+        if asked == "" then return "this process; discovery is off, and it has no peer" end
+        return ("this process; no peer has been found by %s"):format(asked)
+    end
     local list <const> = {}
     for i, peer in ipairs(peers) do
         if i > 5 then

@@ -4,11 +4,25 @@
 -- it is whole.
 -- @module asyncoro.transfer
 local core <const> = require "asyncoro.core"
+local network <const> = require "asyncoro.network"
 local options <const> = require "asyncoro.options"
 
 local OVERWRITE <const>, CHECKSUM <const>, RESUME <const> = 1, 2, 4
 
+local SEND <const> = { dir = "string", overwrite = "boolean", checksum = "boolean", resume = "boolean", timeout = "time" }
+local REMOVE <const> = { dir = "string", timeout = "time" }
+
 local transfer <const> = {}
+
+-- Raises on behalf of the caller's caller.
+local function check(what, location, path)
+    if not core.is_location(location) then
+        if type(location) ~= "string" then error(("%s: a location expected, got %s"):format(what, type(location)), 3) end
+        local place <const>, message <const> = core.location(location)
+        if place == nil then error(what .. ": " .. message, 3) end
+    end
+    if type(path) ~= "string" then error(("%s: a path expected, got %s"):format(what, type(path)), 3) end
+end
 
 --- Send a file to the process at a location: under its own last name, into the folder for files there. Waits.
 -- One that is there already, with the same size, permissions and time (within a second), is not sent again. Permissions
@@ -32,11 +46,13 @@ local transfer <const> = {}
 -- meanwhile), "timeout", "refused", "reset", "auth" ...
 -- @usage local path = assert(asyncoro.send_file(location, "data.csv", { dir = "input", checksum = true }))
 function transfer.send_file(location, path, opts)
-    local given <const> = options.check("send_file", opts,
-        { dir = "string", overwrite = "boolean", checksum = "boolean", resume = "boolean", timeout = "time" })
+    local given <const> = options.check("send_file", opts, SEND)
+    check("send_file", location, path)
     local flags <const> = (given.overwrite and OVERWRITE or 0) | (given.checksum and CHECKSUM or 0) |
         (given.resume == false and 0 or RESUME)
-    return core.send_file(tostring(location), path, given.dir, flags, given.timeout)
+    local ok <const>, message <const>, code <const> = network.ready "send_file"
+    if not ok then return nil, message, code end
+    return core.send_file(location, path, given.dir, flags, given.timeout)
 end
 
 --- Remove a file from the folder for files of the process at a location, and the folders above it that are empty then.
@@ -52,15 +68,25 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string code as of `send_file`
 function transfer.del_file(location, path, opts)
-    local given <const> = options.check("del_file", opts, { dir = "string", timeout = "time" })
-    local done <const>, message <const>, code <const> = core.del_file(tostring(location), path, given.dir, 0, given.timeout)
+    local given <const> = options.check("del_file", opts, REMOVE)
+    check("del_file", location, path)
+    local ok <const>, message <const>, code <const> = network.ready "del_file"
+    if not ok then return nil, message, code end
+    local done, why, word = core.del_file(location, path, given.dir, 0, given.timeout)
     if done then return true end
-    return nil, message, code
+    return nil, why, word
 end
 
---- The folder in which this process receives files; nil when it takes none.
+--- The folder in which this process receives files. Waits only when the network starts.
 -- @function dest_path
--- @treturn ?string an absolute path
-function transfer.dest_path() return core.dest_path() end
+-- @treturn string an absolute path
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string code
+function transfer.dest_path()
+    local ok <const>, message <const>, code <const> = network.ready "dest_path"
+    if not ok then return nil, message, code end
+    return core.dest_path()
+end
 
 return transfer

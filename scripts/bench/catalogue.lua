@@ -72,6 +72,16 @@ return {
         pair = true, n = 20000, quick = 5000, peers = { "plain" }, targets = {},
     },
     {
+        name = "w12", title = "a file of n MiB between two processes, tmpfs to tmpfs", unit = "MB/s", pair = true,
+        n = 1024, quick = 256, memory = 2.2 * 2 ^ 20, peers = { "sendfile", "netcat" },
+        targets = { { peer = "sendfile", ratio = 0.8 } },
+    },
+    {
+        name = "w12_secret", title = "w12 with a secret: beside netcat and itself without one", unit = "MB/s",
+        pair = true, n = 1024, quick = 256, memory = 2.2 * 2 ^ 20, peers = { "netcat", "plain" },
+        targets = { { peer = "netcat", ratio = 1 } },
+    },
+    {
         name = "tls", title = "TLS 1.3, AES-128-GCM: writes of 64 KiB over one connection", unit = "MiB/s",
         load = "bulk", n = 20000, quick = 4000, peers = { "ceiling" }, notes = { "us of the server's CPU per MiB" },
         targets = { { peer = "ceiling", ratio = 0.9 } },

@@ -24,6 +24,8 @@ local commands <const> = {
     nats = "pair",
     redis = "pair",
     skynet = "pair",
+    sendfile = "pair",
+    netcat = "pair",
     plain = "pair",
 }
 
@@ -40,6 +42,8 @@ local probes <const> = {
     nats = "command -v nats-server",
     redis = "command -v redis-server",
     skynet = "test -x \"$SKYNET/skynet\"",
+    sendfile = "test -x " .. build .. "/bench/sendfile",
+    netcat = "nc -h 2>&1 | grep -q OpenBSD",
     copas = "lua5.4 -e 'package.path = \"/usr/share/lua/5.2/?.lua;\" .. package.path; require \"copas\"'",
 }
 
@@ -138,6 +142,8 @@ local pairs_of <const> = {
     redis = build .. "/bench/pair redis",
     erlang = "erl -noinput -sname bench" .. os.time() .. " -pa " .. build .. "/bench -run dist main",
     skynet = here .. "/peers/pair_skynet",
+    sendfile = build .. "/bench/sendfile",
+    netcat = here .. "/peers/pair_netcat",
 }
 
 -- Ours, and ours without the secret ("plain") beside ours with one.

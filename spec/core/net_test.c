@@ -17,6 +17,7 @@
 /* Of both processes; NULL: they have the key file. */
 static char key_path[64];
 static const char *secret_text; /* NULL: none */
+static size_t queue_limit;      /* 0: as usual */
 
 /* A process with one engine that only has an inbox, and a coro that only has a
  * mailbox. */
@@ -33,7 +34,8 @@ struct side {
 static void
 side_open(struct side *s, const char *name, uint16_t port)
 {
-    struct aco_net_options options = {.port = port, .heartbeat = ACO_SECOND / 5, .name = name};
+    struct aco_net_options options = {
+        .port = port, .queue_limit = queue_limit, .heartbeat = ACO_SECOND / 5, .name = name};
     struct aco_secret_options secret = {.key_path = key_path,
                                         .secret = secret_text,
                                         .secret_size = secret_text ? strlen(secret_text) : 0};
@@ -66,7 +68,7 @@ side_close(struct side *s)
     aco_export_unref(s->coro);
     aco_mailbox_close(NULL, s->mailbox);
     while (aco_mailbox_pop(NULL, s->mailbox, &entry))
-        aco_parcel_free(entry.u.parcel);
+        aco_entry_free(&entry);
     aco_mailbox_unref(s->mailbox);
     aco_inbox_close(s->inbox);
     aco_seat_leave(s->seat);
@@ -136,6 +138,16 @@ post_await(struct side *s, enum aco_post_kind kind)
     return NULL;
 }
 
+/* A message alone gets a parcel, so that there is one kind to look at. */
+static aco_parcel *
+parcel_from(const aco_entry *entry)
+{
+    if (entry->tag == ACO_ENTRY_PARCEL) return entry->u.parcel;
+    aco_parcel *parcel = aco_parcel_new(entry->u.msg, NULL);
+    aco_msg_unref(entry->u.msg);
+    return parcel;
+}
+
 static aco_parcel *
 mail_await(struct side *s)
 {
@@ -143,7 +155,7 @@ mail_await(struct side *s)
     aco_entry entry;
 
     while (aco_now() < end) {
-        if (aco_mailbox_pop(NULL, s->mailbox, &entry)) return entry.u.parcel;
+        if (aco_mailbox_pop(NULL, s->mailbox, &entry)) return parcel_from(&entry);
         aco_post **at = &s->posts;
         while (*at != NULL)
             at = &(*at)->next;
@@ -256,7 +268,9 @@ test_large(void)
     for (size_t i = 0; i < size; i++)
         bytes[i] = (char)('a' + i % 23);
     bytes[size] = '\0';
+    queue_limit = 1000;
     side_open(&a, "a", 0);
+    queue_limit = 0;
     side_open(&b, "b", 0);
     aco_export *x = far_of(&a, &b);
     put(x, bytes, ACO_PUT_SEND, NULL, ACO_OK);

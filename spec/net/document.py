@@ -19,8 +19,8 @@ def examples():
     return {
         "preface": first, "preface2": wire.preface("S", 3, "F"), "answer": b"ACO\1\2S\0\0",
         "K": key,
-        "server": wire.proof(key, b"server", first, 4000, bytes(32), b"\xff" * 32),
-        "client": wire.proof(key, b"client", first, 4000, bytes(32), b"\xff" * 32),
+        "server": wire.proof(key, b"server", first, "127.0.0.1", 4000, bytes(32), b"\xff" * 32),
+        "client": wire.proof(key, b"client", first, "127.0.0.1", 4000, bytes(32), b"\xff" * 32),
         "psk": psk, "base": base,
         "send": wire.frame(wire.SEND, BOX.target + wire.encode("hi")),
         "deliver": wire.frame(wire.DELIVER, BOX.target + struct.pack(">Q", 1) + wire.encode([1, 2.5])),

@@ -185,17 +185,18 @@ class Link:
 
     def _prove(self, plain, first, port):
         key, mine = self.process.key, os.urandom(32)
+        host = (plain.getsockname() if self.accepted else plain.getpeername())[0]
         if self.accepted:
             theirs = exactly(plain, 32)
-            plain.sendall(mine + wire.proof(key, b"server", first, port, theirs, mine))
-            if exactly(plain, 32) != wire.proof(key, b"client", first, port, theirs, mine):
+            plain.sendall(mine + wire.proof(key, b"server", first, host, port, theirs, mine))
+            if exactly(plain, 32) != wire.proof(key, b"client", first, host, port, theirs, mine):
                 raise wire.ProtocolError("the key files differ", "auth")
         else:
             plain.sendall(mine)
             theirs = exactly(plain, 32)
-            if exactly(plain, 32) != wire.proof(key, b"server", first, port, mine, theirs):
+            if exactly(plain, 32) != wire.proof(key, b"server", first, host, port, mine, theirs):
                 raise wire.ProtocolError("the key files differ", "auth")
-            plain.sendall(wire.proof(key, b"client", first, port, mine, theirs))
+            plain.sendall(wire.proof(key, b"client", first, host, port, mine, theirs))
 
     def _hello(self):
         process = self.process

@@ -6,6 +6,7 @@ handles. connection.py makes a process of the network of it."""
 import hashlib
 import hmac
 import os
+import socket
 import struct
 
 import msgpack
@@ -170,9 +171,12 @@ def stretch(secret):
     return both[:32], both[32:]
 
 
-def proof(key, who, first, port, client_nonce, server_nonce):
-    """Mode K: what only a reader of the key file can compute."""
-    said = b"asyncoro " + who + first + struct.pack(">H", port) + client_nonce + server_nonce
+def proof(key, who, first, host, port, client_nonce, server_nonce):
+    """Mode K: what only a reader of the key file can compute. `host`: an address, as text."""
+    if ":" not in host:
+        host = "::ffff:" + host
+    said = (b"asyncoro " + who + first + socket.inet_pton(socket.AF_INET6, host) + struct.pack(">H", port)
+            + client_nonce + server_nonce)
     return hmac.new(key, said, hashlib.sha256).digest()
 
 

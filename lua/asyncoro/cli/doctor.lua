@@ -29,6 +29,7 @@ local function new_report(out)
     return setmetatable({ out = out, problems = 0, warnings = 0 }, Report)
 end
 
+-- What the following lines are about.
 function Report:heading(text)
     self.out:write(text, "\n")
 end
@@ -40,14 +41,19 @@ local function say(self, word, text, remedy)
     self.out:flush()
 end
 
+-- It is as it should be.
 function Report:ok(text) say(self, "ok", text) end
+
+-- It need not be otherwise.
 function Report:note(text, remedy) say(self, "note", text, remedy) end
 
+-- It may do harm.
 function Report:warn(text, remedy)
     self.warnings = self.warnings + 1
     say(self, "warning", text, remedy)
 end
 
+-- It cannot work like that.
 function Report:problem(text, remedy)
     self.problems = self.problems + 1
     say(self, "problem", text, remedy)
@@ -67,7 +73,7 @@ local function check_versions(report)
         report:ok(versions.lua)
     else
         report:warn(versions.lua .. " has known faults, which 5.4.6 mends",
-            "use Lua 5.4.6 or newer where you can (cmake -DASYNCORO_LUA=...)")
+            "use Lua 5.4.6 or newer where you can")
     end
     local major <const> = tonumber(versions.openssl:match("^%d+"))
     if major and major >= 3 then
@@ -162,7 +168,7 @@ local function check_addresses(report, facts, mode)
         return
     end
     report:note("addresses: " .. table.concat(list, ", "))
-    local host <const> = one(facts, "advertise") or one(facts, "advertise6")
+    local host <const> = one(facts, "advertise")
     if mode == "K" then
         report:note("peers are told 127.0.0.1, as without a secret only this machine may connect")
     elseif not host or is_loopback(host) then
@@ -197,8 +203,10 @@ local function check_discovery(report, probe, port)
         name = name ~= "" and name ~= location and name .. " at " or ""
         report:ok(("heard %s%s (from %s)"):format(name, location, from))
     end
-    if one(facts, "failure") then
-        report:warn("could not ask everywhere: " .. one(facts, "failure"))
+    if one(facts, "failure") and one(facts, "sent") == "0" then
+        report:problem("could not ask at all: " .. one(facts, "failure"))
+    elseif one(facts, "failure") then
+        report:note("could not ask everywhere: " .. one(facts, "failure"))
     end
     if not facts.peer then
         report:note(("nobody answered within %g s; tried %s"):format(probe.listen, one(facts, "asked")),

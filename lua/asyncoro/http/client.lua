@@ -25,6 +25,15 @@ local BODY_LIMIT <const> = 64 << 20
 -- Said by the client itself, of the body it has been given: two lengths would be understood in two ways.
 local OWN <const> = { ["content-length"] = true, ["transfer-encoding"] = true }
 
+-- What may go to another server than the one it was written for: it says what is asked, not who asks. All else may be
+-- a credential, whatever it is called.
+local HARMLESS <const> = {
+    accept = true, ["accept-charset"] = true, ["accept-encoding"] = true, ["accept-language"] = true,
+    ["cache-control"] = true, ["content-encoding"] = true, ["content-language"] = true, ["content-type"] = true,
+    ["if-match"] = true, ["if-modified-since"] = true, ["if-none-match"] = true, ["if-range"] = true,
+    ["if-unmodified-since"] = true, pragma = true, range = true, ["user-agent"] = true,
+}
+
 -- Methods that may be asked again when a kept connection turns out to be closed.
 local SAFE <const> = { GET = true, HEAD = true, OPTIONS = true, PUT = true, DELETE = true }
 
@@ -56,15 +65,19 @@ local function is_quiet(stream)
     return stream:is_open() and not getmetatable(stream).__select.poll(stream)
 end
 
--- A connection that waits to be used again, the youngest first.
-local function kept(self, key)
+-- A connection that waits to be used again, the youngest first, and has been made as this plan of TLS wants it: with
+-- this side's certificate, or without.
+local function kept(self, key, plan)
     local list <const> = self.connections[key]
     if not list then return nil end
     close_old(list)
-    while #list > 0 do
-        local connection <const> = table.remove(list)
-        if is_quiet(connection.stream) then return connection end
-        connection.stream:close()
+    for i = #list, 1, -1 do
+        local connection <const> = list[i]
+        if connection.context == (plan and plan.context) and connection.name == (plan and plan.name) then
+            table.remove(list, i)
+            if is_quiet(connection.stream) then return connection end
+            connection.stream:close()
+        end
     end
 end
 
@@ -83,14 +96,14 @@ local function give_back(self, connection)
     list[#list + 1] = connection
 end
 
-local function connect(self, parts, tls, timeout)
-    local secure = nil
-    if parts.scheme == "https" or parts.scheme == "wss" then secure = tls or self.options.tls or true end
+local function is_secure(parts) return parts.scheme == "https" or parts.scheme == "wss" end
+
+local function connect(self, parts, tls, plan, timeout)
     local stream <const>, message <const>, code <const> = socket.connect(parts.host, parts.port,
-        { timeout = timeout, tls = secure })
+        { timeout = timeout, tls = plan and (tls or true) or nil })
     if not stream then return nil, message, code end
     return {
-        stream = stream, key = parts.key,
+        stream = stream, key = parts.key, context = plan and plan.context, name = plan and plan.name,
         reader = core.http.reader(stream, "response", self.options.header_limit, self.options.header_count),
     }
 end
@@ -180,10 +193,15 @@ local function response_of(self, connection, what, status, reason, version, keep
 end
 
 local function ask(self, what, deadline)
+    local parts <const>, plan, message, code = what.parts, nil, nil, nil
+    if is_secure(parts) then
+        plan, message, code = require("asyncoro.tls").prepare(parts.host, parts.port, what.tls or true)
+        if not plan then return nil, message, code end
+    end
     while true do
-        local connection, message, code = kept(self, what.parts.key), nil, nil
+        local connection = kept(self, parts.key, plan)
         if not connection then
-            connection, message, code = connect(self, what.parts, what.tls, remaining(deadline))
+            connection, message, code = connect(self, parts, what.tls, plan, remaining(deadline))
         end
         if not connection then return nil, message, code end
         local guard <close> = setmetatable({}, { __close = function(held)
@@ -224,7 +242,35 @@ end
 
 local REDIRECTS <const> = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
 
--- The request that a redirect asks for; nil when there is none. Credentials stay with the origin they were given for.
+-- Options of TLS for another server: without this side's certificate, and without what they say of the first server.
+-- nil: that cannot be.
+local function tls_elsewhere(tls)
+    if tls == nil or type(tls) == "boolean" then return tls end
+    local context <const> = type(tls) == "userdata" and tls or tls.context
+    if context then return not core.tls.has_certificate(context) and context or nil end
+    local result <const> = {}
+    for name, value in pairs(tls) do result[name] = value end
+    result.certificate, result.key, result.password, result.name, result.pin = nil, nil, nil, nil, nil
+    return result
+end
+
+-- The same request at another server: credentials stay with the one they were given for.
+local function elsewhere(what, next_one)
+    for name in pairs(next_one.headers) do
+        if not HARMLESS[name] and name ~= "host" then next_one.headers[name] = nil end
+    end
+    if is_secure(what.parts) and not is_secure(next_one.parts) then
+        return false, ("%s: it redirects from https to %s"):format(what.text, next_one.parts.scheme), "denied"
+    end
+    next_one.tls = tls_elsewhere(what.tls)
+    if what.tls ~= nil and next_one.tls == nil and is_secure(next_one.parts) then
+        return false, ("%s: it redirects to %s, which the certificate of this side is not for"):format(what.text,
+            next_one.parts.host), "denied"
+    end
+    return next_one
+end
+
+-- The request that a redirect asks for; nil when there is none.
 local function redirected(what, response)
     local place <const> = REDIRECTS[response.status] and response.headers.location
     if not place then return nil end
@@ -240,13 +286,8 @@ local function redirected(what, response)
     local next_one <const>, message <const>, code <const> = prepare(url.resolve(what.parts, place), method, headers,
         content, what.tls, what.timeout)
     if not next_one then return false, message, code end
-    if next_one.parts.key ~= what.parts.key then
-        headers.authorization, headers.cookie = nil, nil
-        if what.parts.scheme == "https" and next_one.parts.scheme ~= "https" then
-            return false, ("%s: it redirects from https to %s"):format(what.text, next_one.parts.scheme), "denied"
-        end
-    end
-    return next_one
+    if next_one.parts.key == what.parts.key then return next_one end
+    return elsewhere(what, next_one)
 end
 
 --- Ask a server. Waits until the head of its answer has come; the body is read from the response, or that is closed.
@@ -259,8 +300,8 @@ end
 -- @tparam[opt=60] number opts.timeout seconds until the head of the answer; then for each piece of its body
 -- @tparam[opt=10] integer opts.redirects to follow at most; 0: none
 -- @tparam[opt] table|boolean opts.tls of https (see asyncoro.tls)
--- @treturn response `status`, `reason`, `headers` (lower-case name -> value), `url` (after redirects), `:read([n])`,
--- `:body([limit])`, `:close()`
+-- @treturn response `status`, `reason`, `headers` (lower-case name -> value; several of a name are joined by ", ", but
+-- see `:cookies()`), `url` (after redirects), `:read([n])`, `:body([limit])`, `:close()`
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string "timeout", "refused", "notfound", "auth", "protocol", "toolarge" (redirects, the head) ...
@@ -273,7 +314,7 @@ function Client:request(opts)
     local timeout <const> = opts.timeout or self.options.timeout
     local deadline <const> = core.now() + timeout
     local what, message, code = prepare(opts.url, (opts.method or (opts.body ~= nil and "POST" or "GET")):upper(),
-        lower(opts.headers), opts.body, opts.tls, timeout)
+        lower(opts.headers), opts.body, opts.tls or self.options.tls, timeout)
     for _ = 0, opts.redirects or self.options.redirects do
         if not what then return nil, message, code end
         local response <const>, why <const>, word <const> = ask(self, what, deadline)
@@ -349,6 +390,16 @@ local function over(self)
     else
         connection.stream:close()
     end
+end
+
+--- The cookies that the server sets: the values of its Set-Cookie headers, one by one and in order, as they came. (In
+-- `headers` they are lines of one text, since a comma may be a part of them.)
+-- @function response:cookies
+-- @treturn {string,...}
+function Response:cookies()
+    local list <const> = {}
+    for line in (self.headers["set-cookie"] or ""):gmatch "[^\n]+" do list[#list + 1] = line end
+    return list
 end
 
 --- Read a piece of the body. Waits.

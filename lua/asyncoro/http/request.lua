@@ -6,6 +6,7 @@
 -- `port` (its port).
 -- @module asyncoro.http.request
 -- @local
+local core <const> = require "asyncoro.core"
 local body <const> = require "asyncoro.http.body"
 local url <const> = require "asyncoro.http.url"
 
@@ -27,6 +28,7 @@ local fields <const> = {
     options = function(self) return self.connection.server.options end,
     response = function(self) return self.connection.response end,
     received = function() return 0 end,
+    waited = function() return 0 end,
     peer = function(self) return (self.stream:peer()) end,
     port = function(self) return (select(2, self.stream:peer())) end,
 }
@@ -60,16 +62,29 @@ local function failed(self, message, code)
     return nil, message, code
 end
 
+-- How long the next piece may take: the time of a piece; what is left of the time for all; and who sends less than so
+-- much in a second, after the time of the first piece, comes to an end too. It counts only while somebody reads.
+local function patience(self)
+    local opts <const> = self.options
+    local left = opts.body_timeout
+    if opts.body_rate > 0 then left = math.min(left, opts.body_timeout + self.received / opts.body_rate - self.waited) end
+    if opts.body_time then left = math.min(left, opts.body_time - self.waited) end
+    return math.max(left, 0)
+end
+
 --- Read a piece of the body. Waits.
 -- @function request:read
 -- @tparam[opt=65536] integer n bytes at most
 -- @treturn ?string nil alone at the end
 -- @treturn[2] nil
 -- @treturn[2] string message
--- @treturn[2] string "timeout", "toolarge" (over the server's `body_limit`), "eof", "reset", "protocol" ...
+-- @treturn[2] string "timeout" (see the server's `body_timeout`, `body_rate` and `body_time`), "toolarge" (over its
+-- `body_limit`), "eof", "reset", "protocol" ...
 function methods:read(n)
     invite(self)
-    local piece <const>, message <const>, code <const> = self.reader:body(n, self.options.body_timeout)
+    local begun <const> = core.now()
+    local piece <const>, message <const>, code <const> = self.reader:body(n, patience(self))
+    self.waited = self.waited + (core.now() - begun)
     if not piece then
         if message then return failed(self, message, code) end
         return nil

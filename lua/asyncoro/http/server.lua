@@ -12,14 +12,14 @@ local reader_of <const>, respond <const>, send <const> = core.http.reader, core.
 
 local KNOWN <const> = {
     handler = "function", host = "string", port = "integer", listener = "any", tls = "any", backlog = "integer",
-    reuse_port = "boolean", header_timeout = "time", idle_timeout = "time", body_timeout = "time",
-    write_timeout = "time", header_limit = "integer", header_count = "integer", body_limit = "integer",
-    connections = "integer", on_error = "function",
+    reuse_port = "boolean", header_timeout = "time", idle_timeout = "time", body_timeout = "time", body_time = "time",
+    body_rate = "integer", write_timeout = "time", header_limit = "integer", header_count = "integer",
+    body_limit = "integer", connections = "integer", on_error = "function",
 }
 
 local DEFAULTS <const> = {
-    header_timeout = 10, idle_timeout = 60, body_timeout = 30, write_timeout = 30, header_limit = 16384,
-    header_count = 100, body_limit = 16 << 20, connections = 10000,
+    header_timeout = 10, idle_timeout = 60, body_timeout = 30, body_rate = 100, write_timeout = 30,
+    header_limit = 16384, header_count = 100, body_limit = 16 << 20, connections = 10000,
 }
 
 -- What is read and dropped of a body that the handler did not want, so that the connection can be kept.
@@ -309,7 +309,11 @@ end
 -- @tparam[opt] boolean opts.reuse_port see `asyncoro.listen`
 -- @tparam[opt=10] number opts.header_timeout seconds in which the head of a request must have come (else 408)
 -- @tparam[opt=60] number opts.idle_timeout seconds between two requests of a connection
--- @tparam[opt=30] number opts.body_timeout seconds for each piece of a body
+-- @tparam[opt=30] number opts.body_timeout seconds for each piece of a body (else 408)
+-- @tparam[opt=100] integer opts.body_rate bytes of a body that must come in each second, on average and after the first
+-- `body_timeout` seconds (else 408); 0: as slowly as it likes
+-- @tparam[opt] number opts.body_time seconds for all of a body (else 408); nil: no limit. Of all three only the time
+-- counts in which the handler waits for the body
 -- @tparam[opt=30] number opts.write_timeout seconds for each write
 -- @tparam[opt=16384] integer opts.header_limit bytes of a head (else 431)
 -- @tparam[opt=100] integer opts.header_count headers of a request (else 431)

@@ -436,6 +436,7 @@ function websocket.accept(request, opts)
     local ws <const> = websocket.new(request.stream,
         { limit = given.limit, ping = given.ping, timeout = given.timeout, protocol = protocol })
     request.connection.upgraded = ws
+    if request.connection.server.stopping then core.spawn(ws.close, ws, 1001, "the server stops") end
     return ws
 end
 
@@ -467,7 +468,7 @@ function websocket.connect(address, opts)
     if not response then return nil, message, code end
     local answer <const> = response.headers
     if response.status ~= 101 or answer["sec-websocket-accept"] ~= websocket.accept_key(key)
-        or not has_word(answer.upgrade, "websocket") then
+        or not has_word(answer.upgrade, "websocket") or not has_word(answer.connection, "upgrade") then
         response:close()
         return nil, ("websocket %s: the server answers %d"):format(address, response.status), "protocol"
     end
