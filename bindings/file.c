@@ -25,7 +25,7 @@ enum { AT_OP = 1, AT_PATH, AT_OTHER, AT_MODE, AT_JOB };
 
 static const char *const op_names[] = {"open",     "stat",    "lstat", "rename",    "remove",
                                        "mkdir",    "list",    "copy",  "temporary", "temporary_dir",
-                                       "realpath", "symlink", "chmod", NULL};
+                                       "realpath", "symlink", "chmod", "sync",      NULL};
 
 static const char *
 mode_type(mode_t mode)
@@ -237,8 +237,8 @@ open_flags(lua_State *L)
 /* Streams of files ------------------------------------------------------------------------------
  */
 
-enum after { AFTER_FLUSH, AFTER_SEEK, AFTER_CLOSE };
-static const char *const after_names[] = {"flush", "seek", "close"};
+enum after { AFTER_FLUSH, AFTER_SEEK, AFTER_CLOSE, AFTER_SYNC };
+static const char *const after_names[] = {"flush", "seek", "close", "sync"};
 
 static int flush_k(lua_State *L, int status, lua_KContext after);
 
@@ -265,7 +265,7 @@ flush_run(lua_State *L, acl_engine *e, aco_stream *s, enum after after)
 {
     acl_coro *c = e->current;
     aco_waitq *wait;
-    int err = aco_file_flush(s, &wait);
+    int err = after == AFTER_SYNC ? aco_file_sync(s, &wait) : aco_file_flush(s, &wait);
 
     if (err == ACO_OK) return flushed(L, s, after);
     if (err != ACO_EBUSY) {
@@ -321,6 +321,25 @@ stream_flush(lua_State *L)
 
     lua_settop(L, 1);
     return flush_begin(L, s, AFTER_FLUSH);
+}
+
+/*** Let everything that was written to a file reach the disk itself (fsync), so that it is still
+there when the machine loses its power.
+Waits.
+@function stream:sync
+@treturn boolean true
+@treturn[2] nil
+@treturn[2] string message
+@treturn[2] string "unsupported" for what is no file, "nospace", "closed", "busy" ... */
+static int
+stream_sync(lua_State *L)
+{
+    aco_stream *s = acl_stream_check(L, 1);
+    int err = s->writing ? ACO_EBUSY : aco_file_sync_begin(s);
+
+    lua_settop(L, 1);
+    if (err != ACO_OK) return acl_stream_fail(L, s, "sync", err);
+    return flush_begin(L, s, AFTER_SYNC);
 }
 
 /*** Go to a place in a file, as Lua's `file:seek`.
@@ -403,8 +422,11 @@ acl_open_file(lua_State *L, acl_engine *e)
 {
     static const luaL_Reg funcs[] = {
         {"path", path_do}, {"open_flags", open_flags}, {"standard", standard}, {NULL, NULL}};
-    static const luaL_Reg methods[] = {
-        {"flush", stream_flush}, {"seek", stream_seek}, {"close", stream_close}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"flush", stream_flush},
+                                       {"sync", stream_sync},
+                                       {"seek", stream_seek},
+                                       {"close", stream_close},
+                                       {NULL, NULL}};
     static const luaL_Reg meta[] = {{"__close", stream_close}, {NULL, NULL}};
 
     lua_newtable(L);

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/io/file.h"
+
 /* Warnings as lauxlib has them: "@on" and "@off" are control messages, the rest goes to stderr. */
 static void warn_off(void *ud, const char *message, int continued);
 static void warn_on(void *ud, const char *message, int continued);
@@ -115,6 +117,19 @@ acl_state_pace(lua_State *L, acl_engine *e)
     }
 }
 
+/* os.exit, before which files get what was written to them, as those of Lua's io do. */
+static int
+exit_flushed(lua_State *L)
+{
+    acl_engine *e = acl_engine_find(L);
+
+    if (e != NULL && e->loop.inbox != NULL) aco_files_write(&e->loop);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 0);
+    return 0;
+}
+
 int
 acl_state_open_libs(lua_State *L)
 {
@@ -123,5 +138,10 @@ acl_state_open_libs(lua_State *L)
     luaL_requiref(L, "asyncoro.core", luaopen_asyncoro_core, 0);
     lua_pop(L, 1);
     acl_state_own(acl_engine_find(L));
+    lua_getglobal(L, LUA_OSLIBNAME);
+    lua_getfield(L, -1, "exit");
+    lua_pushcclosure(L, exit_flushed, 1);
+    lua_setfield(L, -2, "exit");
+    lua_pop(L, 1);
     return 0;
 }

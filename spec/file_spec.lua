@@ -191,6 +191,56 @@ describe("files", function()
         end)
     end)
 
+    it("reach the disk when that is wanted", function()
+        within(function(folder)
+            local name <const> = folder .. "/a"
+            assert.equal(3, file.write(name, "abc", { sync = true }))
+            assert.equal(4, file.write(name, "defg", { sync = true, atomic = true }))
+            assert.equal("defg", file.read(name))
+            assert.same({ "a" }, file.list(folder))
+            local stream <const> = file.open(name, "r+")
+            stream:seek "end"
+            local text <const> = ("0123456789abcdef"):rep(50000)
+            assert.equal(#text, stream:write(text))
+            assert.is_true(stream:sync())
+            assert.equal(#text + 4, file.stat(name).size)
+            assert.is_true(stream:sync())
+            stream:seek "set"
+            local syncer <const> = asyncoro.spawn(function() return stream:sync() end)
+            local reader <const> = asyncoro.spawn(function() return stream:read(4) end) -- at the same time
+            assert.is_true(syncer:finish())
+            assert.same({ true, "defg" }, { reader:finish() })
+            local cancelled <const> = asyncoro.spawn(function() return stream:sync() end)
+            asyncoro.yield()
+            cancelled:terminate()
+            cancelled:finish()
+            assert.is_true(stream:sync())
+            assert.is_true(stream:close())
+            helper.fails("closed", "sync", stream:sync())
+            local one <close>, other <const> = asyncoro.socket.pair()
+            helper.fails("unsupported", "sync", one:sync())
+            other:close()
+        end)
+    end)
+
+    it("get what was written to them before os.exit", function()
+        within(function(folder)
+            local program <const> = require "spec.program"
+            local text <const> = ("x"):rep(300000)
+            for i, ending in ipairs { "os.exit(3)", "asyncoro.spawn(function() os.exit(3) end) asyncoro.sleep(5)" } do
+                local name <const> = folder .. "/out" .. i
+                local script <const> = program.write(folder .. "/script.lua", ([[
+                    local asyncoro = require "asyncoro"
+                    local stream = assert(asyncoro.file.open("%s", "w"))
+                    stream:write(("x"):rep(300000))
+                    local empty = assert(asyncoro.file.open("%s.none", "w"))
+                    %s]]):format(name, name, ending))
+                assert.equal(3, (program.run { script }))
+                assert.is_true(file.read(name) == text)
+            end
+        end)
+    end)
+
     it("over the limit of their size say so, and end nothing", function()
         within(function(folder)
             local program <const> = require "spec.program"

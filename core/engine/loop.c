@@ -124,6 +124,7 @@ aco_loop_init(aco_loop *loop, struct event_base *base)
     loop->grace = ACO_GRACE;
     aco_timers_init(&loop->timers);
     aco_list_init(&loop->watching);
+    aco_list_init(&loop->files);
     loop->own_base = base == NULL;
     loop->base = base != NULL ? base : base_new();
     if (loop->base == NULL) return ACO_ENOMEM;
@@ -157,6 +158,8 @@ aco_loop_fini(aco_loop *loop)
         aco_watch_stop(watch);
         if (watch->on_end != NULL) watch->on_end(watch);
     }
+    while (loop->files.next != NULL && !aco_list_empty(&loop->files)) /* they may stay longer */
+        aco_link_remove(loop->files.next);
     loop_mirror_close(loop);
     if (loop->companion_event != NULL) event_free(loop->companion_event);
     if (loop->wake_event != NULL) event_free(loop->wake_event);
@@ -170,6 +173,7 @@ aco_loop_fini(aco_loop *loop)
     aco_timers_fini(&loop->timers);
     memset(loop, 0, sizeof *loop);
     aco_list_init(&loop->watching);
+    aco_list_init(&loop->files);
     loop->clock = loop->mirror = loop->mirror_timer = -1;
 }
 

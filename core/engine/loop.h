@@ -39,6 +39,7 @@ struct aco_loop {
     aco_companion *companion; /* NULL: none */
     struct event *companion_event;
     aco_link watching;        /* interests in descriptors (aco_watch) */
+    aco_link files;           /* open files, which may hold what was written (aco_file) */
     size_t jobs;              /* submitted to the pool, not done */
     void (*drain)(void *arg); /* of a loop that its host's base drives */
     void *drain_arg;

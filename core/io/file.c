@@ -19,18 +19,20 @@ typedef struct file_job {
     aco_buf data;          /* what to write; what was read */
     size_t done;           /* of it: written; handed on */
     int errnum;
-    bool writing;
+    bool writing, syncing;
     bool taken; /* under the lock: somebody does it, or has */
 } file_job;
 
 typedef struct aco_file {
+    aco_link link;    /* in loop->files, while it is a stream's */
     atomic_uint refs; /* the stream's and one of each job */
     int fd;
     pthread_mutex_t lock; /* held while a job is at the descriptor */
     aco_pool *pool;
-    file_job *job; /* a reference; NULL: none is under way, or has been taken note of */
-    aco_buf out;   /* gathered */
-    aco_buf spare; /* memory for more of it, between two writes */
+    file_job *job;  /* a reference; NULL: none is under way, or has been taken note of */
+    file_job *sync; /* a reference; NULL: none is under way */
+    aco_buf out;    /* gathered */
+    aco_buf spare;  /* memory for more of it, between two writes */
     bool writable;
     bool failing; /* the last write failed: nothing more is gathered beyond what is before one has
                      not */
@@ -87,7 +89,10 @@ file_run(aco_job *job)
     file_job *j = (file_job *)job;
 
     pthread_mutex_lock(&j->file->lock);
-    if (!j->taken) (j->writing ? write_all : read_once)(j->file->fd, j);
+    if (j->syncing)
+        j->errnum = fsync(j->file->fd) == 0 ? 0 : errno;
+    else if (!j->taken)
+        (j->writing ? write_all : read_once)(j->file->fd, j);
     j->taken = true;
     pthread_mutex_unlock(&j->file->lock);
 }
@@ -102,16 +107,25 @@ file_job_free(aco_job *job)
     free(j);
 }
 
+static file_job *
+file_job_new(aco_file *f)
+{
+    file_job *j = calloc(1, sizeof *j);
+
+    if (j == NULL) return NULL;
+    aco_job_init(&j->job, file_run, file_job_free);
+    atomic_fetch_add(&f->refs, 1);
+    j->file = f;
+    return j;
+}
+
 /* Submit a job with the data, which it takes over when that succeeds. */
 static int
 file_submit(aco_stream *s, aco_file *f, aco_buf *data, bool writing)
 {
-    file_job *j = calloc(1, sizeof *j);
+    file_job *j = file_job_new(f);
 
     if (j == NULL) return ACO_ENOMEM;
-    aco_job_init(&j->job, file_run, file_job_free);
-    atomic_fetch_add(&f->refs, 1);
-    j->file = f;
     j->writing = writing;
     j->data = *data;
     int err = aco_job_submit(f->pool, s->loop, &j->job);
@@ -200,6 +214,49 @@ aco_file_flush(aco_stream *s, aco_waitq **wait)
     if (f->out.size == 0) return ACO_OK;
     err = file_submit(s, f, &f->out, true);
     return err == ACO_OK ? file_written(s, f, wait) : err;
+}
+
+static void
+file_sync_drop(aco_file *f)
+{
+    if (f->sync != NULL) aco_job_unref(&f->sync->job);
+    f->sync = NULL;
+}
+
+int
+aco_file_sync_begin(aco_stream *s)
+{
+    if (s->transport == NULL) return ACO_ECLOSED;
+    if (!aco_file_is(s)) return ACO_EUNSUPPORTED;
+    file_sync_drop(s->state); /* of somebody who was cancelled; it knows nothing of later writes */
+    return ACO_OK;
+}
+
+int
+aco_file_sync(aco_stream *s, aco_waitq **wait)
+{
+    aco_file *f = s->state;
+
+    if (s->transport == NULL) return ACO_ECLOSED;
+    if (f->sync == NULL) {
+        int err = aco_file_flush(s, wait);
+        if (err != ACO_OK) return err;
+        f->sync = file_job_new(f);
+        if (f->sync == NULL) return ACO_ENOMEM;
+        f->sync->syncing = true;
+        err = aco_job_submit(f->pool, s->loop, &f->sync->job);
+        if (err != ACO_OK) {
+            file_sync_drop(f);
+            return err;
+        }
+    }
+    if (!f->sync->job.done) {
+        *wait = &f->sync->job.waiters;
+        return ACO_EBUSY;
+    }
+    errno = f->sync->errnum;
+    file_sync_drop(f);
+    return errno == 0 ? ACO_OK : aco_stream_errno(s);
 }
 
 static size_t
@@ -364,7 +421,17 @@ file_write_rest(aco_file *f)
         j->taken = true;
     }
     if (j == NULL || j->errnum == 0) write_all(f->fd, &gathered);
+    f->out.size = 0;
     pthread_mutex_unlock(&f->lock);
+}
+
+void
+aco_files_write(aco_loop *loop)
+{
+    for (aco_link *l = loop->files.next; l != &loop->files; l = l->next) {
+        aco_file *f = ACO_CONTAINER_OF(l, aco_file, link);
+        if (f->out.size > 0 || (f->job != NULL && f->job->writing)) file_write_rest(f);
+    }
 }
 
 /* After a flush, and of what is only read, it does not wait for a disk: a job that reads has the
@@ -379,6 +446,9 @@ file_close(aco_stream *s)
         aco_waitq_wake_all(s->loop, &f->job->job.waiters, ACO_ECLOSED);
         file_job_drop(f);
     }
+    if (f->sync != NULL) aco_waitq_wake_all(s->loop, &f->sync->job.waiters, ACO_ECLOSED);
+    file_sync_drop(f);
+    aco_link_remove(&f->link);
     file_unref(f);
 }
 
@@ -408,6 +478,7 @@ aco_file_open(aco_stream *s, aco_loop *loop, aco_pool *pool, int fd)
     f->writable = (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY;
     atomic_init(&f->refs, 1);
     pthread_mutex_init(&f->lock, NULL);
+    aco_list_append(&loop->files, &f->link);
     aco_stream_init(s, loop, fd, &file_transport, f);
     return ACO_OK;
 }

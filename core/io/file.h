@@ -22,6 +22,14 @@ bool aco_file_dirty(const aco_stream *s);
  */
 ACO_MUSTUSE int aco_file_flush(aco_stream *s, aco_waitq **wait);
 
+/** Begin to let what was gathered reach the disk itself; aco_file_sync goes on with it, as
+ * aco_file_flush does. ACO_EUNSUPPORTED: it is no file. */
+ACO_MUSTUSE int aco_file_sync_begin(aco_stream *s);
+ACO_MUSTUSE int aco_file_sync(aco_stream *s, aco_waitq **wait);
+
+/** The process ends at once: let the system have what the files of this loop hold, here and now. */
+void aco_files_write(aco_loop *loop);
+
 /** As lseek, of the place where the next read or write would be, after a flush. What has been read
  * ahead is dropped. */
 ACO_MUSTUSE int aco_file_seek(aco_stream *s, int64_t offset, int whence, int64_t *place);

@@ -186,6 +186,18 @@ do_chmod(aco_path *p)
     return chmod(p->path, p->mode);
 }
 
+static int
+do_sync(aco_path *p)
+{
+    int fd = open(p->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0) return -1;
+    int result = fsync(fd), errnum = errno;
+    close(fd);
+    errno = errnum;
+    return result;
+}
+
 static int (*const operations[ACO_PATH_OPS])(aco_path *p) = {
     [ACO_PATH_OPEN] = do_open,         [ACO_PATH_STAT] = do_stat,
     [ACO_PATH_LSTAT] = do_lstat,       [ACO_PATH_RENAME] = do_rename,
@@ -193,7 +205,7 @@ static int (*const operations[ACO_PATH_OPS])(aco_path *p) = {
     [ACO_PATH_LIST] = do_list,         [ACO_PATH_COPY] = do_copy,
     [ACO_PATH_TEMP] = do_temp,         [ACO_PATH_TEMPDIR] = do_tempdir,
     [ACO_PATH_REALPATH] = do_realpath, [ACO_PATH_SYMLINK] = do_symlink,
-    [ACO_PATH_CHMOD] = do_chmod,
+    [ACO_PATH_CHMOD] = do_chmod,       [ACO_PATH_SYNC] = do_sync,
 };
 
 static void

@@ -21,6 +21,7 @@ enum aco_path_op {
     ACO_PATH_REALPATH, /* -> names: the one */
     ACO_PATH_SYMLINK,  /* `other`, leading to `path` */
     ACO_PATH_CHMOD,    /* mode */
+    ACO_PATH_SYNC,     /* of a folder: its names reach the disk */
     ACO_PATH_OPS
 };
 

@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --- Files and folders. Everything here waits on other threads, not on the disk: the other coros go on.
--- An open file is a stream, with `seek` and `flush`. Every function but `open` with a wrong mode gives nil, message, code
--- when it fails: "notfound", "denied", "exists", "invalid" (a folder where a file was expected, or the other way round),
--- "nospace", "limit" (too many open files), "toolarge" (a name), "busy" ...
+-- An open file is a stream, with `seek`, `flush` and `sync`. Every function but `open` with a wrong mode gives nil,
+-- message, code when it fails: "notfound", "denied", "exists", "invalid" (a folder where a file was expected, or the
+-- other way round), "nospace", "limit" (too many open files), "toolarge" (a name), "busy" ...
 -- @module asyncoro.file
 local core <const> = require "asyncoro.core"
 local options <const> = require "asyncoro.options"
@@ -137,8 +137,9 @@ local function template_in(folder, prefix)
     return ("%s/%sXXXXXX"):format(folder, prefix)
 end
 
-local function write_all(stream, data)
+local function write_all(stream, data, sync)
     local done, message, code = stream:write(data)
+    if done and sync then done, message, code = stream:sync() end
     if done then done, message, code = stream:close() end
     if done then return #data end
     return nil, message, code
@@ -158,7 +159,7 @@ local function open_beside(name)
 end
 
 -- A symbolic link stays one: what it leads to is replaced.
-local function write_new(name, data)
+local function write_new(name, data, sync)
     local target <const> = path("realpath", name) or name
     local about <const> = path("stat", target)
     if about and about.type ~= "file" then
@@ -172,8 +173,9 @@ local function write_new(name, data)
     end })
     local done = true
     if about then done, message, word = path("chmod", temporary, nil, about.mode) end
-    if done then done, message, word = write_all(stream, data) end
+    if done then done, message, word = write_all(stream, data, sync) end
     if done then replaced, message, word = path("rename", temporary, target) end
+    if replaced and sync then replaced, message, word = path("sync", target:match "^(.*/)[^/]*$" or ".") end
     if replaced then return #data end
     return nil, message, word
 end
@@ -186,15 +188,16 @@ end
 -- @tparam[opt=false] boolean opts.atomic write beside it and rename: others see the old file or the new one, never a
 -- part; permissions stay, links too
 -- @tparam[opt=false] boolean opts.append at the end of what is there
+-- @tparam[opt=false] boolean opts.sync wait until the disk has it (fsync), and of an atomic write its new name too
 -- @treturn integer how many bytes
 function file.write(name, data, opts)
-    local given <const> = options.check("write", opts, { atomic = "boolean", append = "boolean" })
+    local given <const> = options.check("write", opts, { atomic = "boolean", append = "boolean", sync = "boolean" })
     if type(data) ~= "string" then error("write: a string expected, got " .. type(data), 2) end
     if given.atomic and given.append then error("write: 'atomic' and 'append' exclude each other", 2) end
-    if given.atomic then return write_new(name, data) end
+    if given.atomic then return write_new(name, data, given.sync) end
     local stream <close>, message <const>, code <const> = file.open(name, given.append and "a" or "w")
     if not stream then return nil, message, code end
-    return write_all(stream, data)
+    return write_all(stream, data, given.sync)
 end
 
 --- Iterate over the lines of a file, without their ends: `for line in file.lines(name) do`. Waits. Raises when the file

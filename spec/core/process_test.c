@@ -99,6 +99,7 @@ test_outcome(aco_process *process)
     CHECK(exit != NULL && aco_msg_size(exit) == 4);
     aco_msg_unref(exit);
     post = calloc(1, sizeof *post);
+    post->kind = ACO_POST_SPACE;
     CHECK(aco_export_post(found, post) == ACO_ENOTFOUND);
     aco_export_unref(found);
     engine_close(&home);
@@ -141,8 +142,8 @@ test_monitors(aco_process *process)
     aco_post_free(take_one(&home, ACO_POST_MAIL));
     CHECK(aco_mailbox_count(mb) == 2);
     CHECK(aco_mailbox_pop(&home.loop, mb, &entry) && entry.tag == 3);
-    CHECK(aco_mailbox_pop(&home.loop, mb, &entry) && entry.tag == ACO_ENTRY_PARCEL);
-    aco_parcel_free(entry.u.parcel);
+    CHECK(aco_mailbox_pop(&home.loop, mb, &entry) && entry.tag == ACO_ENTRY_MSG);
+    aco_entry_free(&entry);
     CHECK(aco_export_monitor(x, mb) == ACO_ENOTFOUND);
     aco_export_unref(x);
     aco_mailbox_close(&home.loop, mb);
