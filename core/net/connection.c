@@ -814,10 +814,13 @@ aco_connection_bye(aco_connection *c, uint8_t code, const char *why)
     memcpy(body + 1, why, size);
     bool counts = code != ACO_W_DUPLICATE && code != ACO_W_SHUTDOWN && code != ACO_W_INVALID;
     if (counts) aco_net_refused(c->net, c->remote, why);
+    bool up = peer != NULL && c->stage == ACO_STAGE_UP;
     settle(c);
     c->peer = NULL;
     c->place = NULL;
-    if (own_frame(c, ACO_F_BYE, body, size + 1) == ACO_OK)
+    int err = up ? aco_outq_rest(&peer->queue, &c->out) : ACO_OK; /* BYE goes between frames */
+    if (err == ACO_OK) err = own_frame(c, ACO_F_BYE, body, size + 1);
+    if (err == ACO_OK)
         stage_set(c, ACO_STAGE_LEAVING, aco_now() + LEAVE_TIME);
     else
         connection_bury(c);

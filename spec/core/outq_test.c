@@ -209,66 +209,168 @@ test_overtaking(void)
     aco_frames_free(&frames);
 }
 
-static int
-read_bytes(const uint8_t *bytes, size_t size, size_t limit)
+/* The bytes of the queue into the reader, until there are none; how many frames came. */
+static uint32_t
+drain_all(aco_outq *q, aco_frames *frames, void (*each)(const aco_frame *, void *), void *arg)
 {
-    aco_frames frames;
+    struct iovec piece;
     aco_frame frame;
-    void *space;
-    size_t room;
+    uint32_t count = 0;
     int err;
 
-    aco_frames_init(&frames, limit);
-    CHECK(aco_frames_space(&frames, &space, &room) == ACO_OK && room >= size);
-    memcpy(space, bytes, size);
-    aco_frames_filled(&frames, size);
-    while ((err = aco_frames_next(&frames, &frame)) == ACO_OK)
-        continue;
-    if (err != ACO_EBUSY) CHECK(aco_frames_error(&frames)[0] != '\0');
-    aco_frames_free(&frames);
-    return err;
+    while (aco_outq_iov(q, &piece, 1) == 1) {
+        void *space;
+        size_t room;
+        CHECK(aco_frames_space(frames, &space, &room) == ACO_OK);
+        size_t n = piece.iov_len < room ? piece.iov_len : room;
+        memcpy(space, piece.iov_base, n);
+        aco_frames_filled(frames, n);
+        aco_outq_consumed(q, n);
+        while ((err = aco_frames_next(frames, &frame)) == ACO_OK) {
+            count++;
+            if (each != NULL) each(&frame, arg);
+        }
+        CHECK(err == ACO_EBUSY);
+    }
+    CHECK(aco_outq_size(q) == 0);
+    return count;
+}
+
+/* More large messages than may be in parts at once: for targets, and for none (replies). Those for
+ * one target stay in order, with small ones between them. */
+static void
+in_order(const aco_frame *frame, void *arg)
+{
+    uint32_t *next = arg;
+
+    if (frame->body[0] == 7) CHECK(get_u32(frame->body + 12) == (*next)++);
 }
 
 static void
-test_hostile(void)
+test_many_large(void)
 {
-    static const uint8_t too_large[] = {0xff, 0, 0, 0, 10, 0, 0, 0};
-    static const uint8_t not_zero[] = {0, 0, 0, 0, 10, 0, 0, 1};
-    static const uint8_t no_start[] = {0, 0, 0, 4, 5, 0, 0, 0, 0, 0, 0, 1};
-    static const uint8_t short_part[] = {0, 0, 0, 3, 5, 1, 0, 0, 0, 0, 0};
-    static const uint8_t huge[] = {0, 0, 0, 12, 5, 1, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 0, 10, 0, 0, 0};
-    static const uint8_t longer[] = {0, 0, 0, 13, 5, 1,  0, 0, 0, 0, 0,
-                                     1, 0, 0, 0,  0, 10, 0, 0, 0, 9};
-    static const uint8_t early[] = {0, 0, 0, 12, 5, 3, 0, 0, 0, 0, 0, 1, 0, 0, 0, 4, 10, 0, 0, 0};
-    static const uint8_t nested[] = {0, 0, 0, 12, 5, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 4, 5, 0, 0, 0};
-    uint8_t many[65 * 20];
+    aco_outq q;
+    aco_frames frames;
+    uint8_t head[HEAD] = {0};
+    uint32_t next = 0, added = 0;
+    aco_msg *msg = msg_of(0, 100000);
 
-    CHECK(read_bytes(too_large, sizeof too_large, 1000) == ACO_EPROTOCOL);
-    CHECK(read_bytes(not_zero, sizeof not_zero, 1000) == ACO_EPROTOCOL);
-    CHECK(read_bytes(no_start, sizeof no_start, 1000) == ACO_EPROTOCOL);
-    CHECK(read_bytes(short_part, sizeof short_part, 1000) == ACO_EPROTOCOL);
-    CHECK(read_bytes(huge, sizeof huge, 1000) == ACO_ETOOLARGE);
-    CHECK(read_bytes(longer, sizeof longer, 1000) == ACO_EPROTOCOL);
-    CHECK(read_bytes(early, sizeof early, 1000) == ACO_EPROTOCOL);
-    CHECK(read_bytes(nested, sizeof nested, 1000) == ACO_EPROTOCOL);
-    CHECK(read_bytes(huge, 7, 1000) == ACO_EBUSY);
-    for (uint32_t i = 0; i < 65; i++) {
-        static const uint8_t begin[] = {0, 0, 0, 12, 5, 1, 0,  0, 0, 0,
-                                        0, 0, 0, 0,  0, 4, 10, 0, 0, 0};
-        memcpy(many + 20 * i, begin, 20);
-        put_u32(many + 20 * i + 8, i);
+    aco_outq_init(&q);
+    aco_frames_init(&frames, 1 << 20);
+    for (uint32_t i = 0; i < 150; i++) {
+        head[0] = 1;
+        put_u32(head + 4, i);
+        CHECK(aco_outq_add(&q, SEND, 0, head, head, HEAD, msg) == ACO_OK);
+        CHECK(aco_outq_add(&q, 14, 0, NULL, head, 8, msg) == ACO_OK);
+        added += 2;
+        memset(head, 0, sizeof head);
+        head[0] = 7;
+        put_u32(head + 12, i);
+        CHECK(aco_outq_add(&q, SEND, 0, head, head, HEAD, i % 3 == 0 ? msg : NULL) == ACO_OK);
+        added++;
     }
-    CHECK(read_bytes(many, 64 * 20, 1000) == ACO_EBUSY);
-    CHECK(read_bytes(many, 65 * 20, 1000) == ACO_EPROTOCOL);
-    memcpy(many + 20, many, 20); /* one that begins twice */
-    CHECK(read_bytes(many, 40, 1000) == ACO_EPROTOCOL);
+    CHECK(drain_all(&q, &frames, in_order, &next) == added && next == 150);
+    aco_msg_unref(msg);
+    aco_outq_free(&q);
+    aco_frames_free(&frames);
+}
+
+/* What breaks off anywhere ends with the rest of its frame; another frame can follow. */
+static void
+test_rest(void)
+{
+    static const uint8_t bye[] = {0, 0, 0, 1, 2, 0, 0, 0, 9};
+    uint8_t head[HEAD] = {0};
+
+    for (int round = 0; round < 3000; round++) {
+        aco_outq q;
+        aco_frames frames;
+        aco_frame frame = {0};
+        aco_buf all = {0}, rest = {0};
+        size_t cut = random_below(random_below(2) ? 400 : 300000);
+        struct iovec piece;
+        aco_outq_init(&q);
+        aco_frames_init(&frames, 1 << 20);
+        for (uint32_t i = 1 + random_below(6); i > 0; i--) {
+            aco_msg *msg = msg_of(i, random_below(4) ? random_below(200) : size_random());
+            head[11] = (uint8_t)random_below(3);
+            CHECK(aco_outq_add(&q, SEND, 0, head, head, HEAD, msg) == ACO_OK);
+            aco_msg_unref(msg);
+        }
+        while (cut > 0 && aco_outq_iov(&q, &piece, 1) == 1) {
+            size_t n = piece.iov_len < cut ? piece.iov_len : cut;
+            CHECK(aco_buf_add(&all, piece.iov_base, n) == ACO_OK);
+            aco_outq_consumed(&q, n);
+            cut -= n;
+        }
+        CHECK(aco_outq_rest(&q, &rest) == ACO_OK);
+        CHECK(rest.size <= ACO_FRAME_HEAD + ACO_FRAME_MAX);
+        CHECK(aco_buf_reserve(&all, rest.size + sizeof bye) == ACO_OK);
+        if (rest.size > 0) CHECK(aco_buf_add(&all, rest.data, rest.size) == ACO_OK);
+        CHECK(aco_buf_add(&all, bye, sizeof bye) == ACO_OK);
+        for (size_t at = 0, n; at < all.size; at += n) {
+            void *space;
+            CHECK(aco_frames_space(&frames, &space, &n) == ACO_OK);
+            if (n > all.size - at) n = all.size - at;
+            memcpy(space, all.data + at, n);
+            aco_frames_filled(&frames, n);
+            aco_frame one;
+            int err;
+            while ((err = aco_frames_next(&frames, &one)) == ACO_OK)
+                frame = (aco_frame){.type = one.type, .size = one.size};
+            CHECK(err == ACO_EBUSY);
+        }
+        CHECK(frame.type == 2 && frame.size == 1);
+        aco_buf_free(&all);
+        aco_buf_free(&rest);
+        aco_outq_free(&q);
+        aco_frames_free(&frames);
+    }
+}
+
+/* Small frames are few pieces to write; what no frame can hold is refused. */
+static void
+test_pieces(void)
+{
+    aco_outq q;
+    struct iovec piece;
+    aco_frames frames;
+    uint8_t head[ACO_OUTQ_HEAD + 1] = {0};
+    aco_msg *msg = msg_of(0, 100), *large = msg_of(0, 70000);
+    size_t pieces = 0;
+
+    aco_outq_init(&q);
+    aco_frames_init(&frames, 1 << 20);
+    for (int i = 0; i < 20000; i++)
+        CHECK(aco_outq_add(&q, SEND, 0, head, head, 12, msg) == ACO_OK);
+    CHECK(aco_outq_size(&q) == 20000 * 120);
+    while (aco_outq_iov(&q, &piece, 1) == 1) {
+        pieces++;
+        aco_outq_consumed(&q, piece.iov_len);
+    }
+    CHECK(pieces <= 20000 * 120 / 65000 + 2);
+    CHECK(aco_outq_add(&q, ACK, 0, NULL, head, 4, large) == ACO_EINVALID);
+    CHECK(aco_outq_add(&q, SEND, 0, head, head, sizeof head, large) == ACO_EINVALID);
+    CHECK(aco_outq_size(&q) == 0 && aco_outq_iov(&q, &piece, 1) == 0);
+    CHECK(aco_outq_add(&q, SEND, 0, head, head, ACO_OUTQ_HEAD, large) == ACO_OK);
+    CHECK(drain_all(&q, &frames, NULL, NULL) == 1);
+    CHECK(aco_outq_add(&q, SEND, 0, head, head, ACO_OUTQ_HEAD, large) == ACO_OK);
+    CHECK(aco_outq_iov(&q, &piece, 1) == 1);
+    aco_msg_unref(msg);
+    aco_msg_unref(large);
+    aco_outq_free(&q); /* with a frame of which a part is ready */
+    CHECK(aco_outq_size(&q) == 0 && aco_outq_iov(&q, &piece, 1) == 0);
+    aco_frames_free(&frames);
 }
 
 int
 main(void)
 {
-    test_order();
+    for (int i = 0; i < 8; i++)
+        test_order();
     test_overtaking();
-    test_hostile();
+    test_many_large();
+    test_rest();
+    test_pieces();
     return 0;
 }
