@@ -110,6 +110,27 @@ aco_frames_space(aco_frames *f, void **space, size_t *size)
 }
 
 void
+aco_frames_lend(aco_frames *f, aco_buf *spare)
+{
+    if (f->taken < f->in.size) return;
+    f->in.size = f->taken = 0;
+    if (spare->data == NULL) {
+        *spare = f->in;
+        f->in = (aco_buf){.data = NULL};
+    } else {
+        aco_buf_free(&f->in);
+    }
+}
+
+void
+aco_frames_borrow(aco_frames *f, aco_buf *spare)
+{
+    if (f->in.data != NULL) return;
+    f->in = *spare;
+    *spare = (aco_buf){.data = NULL};
+}
+
+void
 aco_frames_filled(aco_frames *f, size_t size)
 {
     f->in.size += size;

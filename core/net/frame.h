@@ -50,6 +50,11 @@ void aco_frames_free(aco_frames *f); /* harmless on zeros */
  * comes. ACO_ENOMEM. */
 ACO_MUSTUSE int aco_frames_space(aco_frames *f, void **space, size_t *size);
 
+/** Lend the memory for bytes that come to others: with nothing in it, it goes to an empty `spare`,
+ * or is freed. And borrow it, when there is none. */
+void aco_frames_lend(aco_frames *f, aco_buf *spare);
+void aco_frames_borrow(aco_frames *f, aco_buf *spare);
+
 /** So many bytes were put there. */
 void aco_frames_filled(aco_frames *f, size_t size);
 
