@@ -95,7 +95,9 @@ struct acl_engine {
     int nests_ref;      /* number + 1 -> thread */
     int gc_pause;       /* the collector's, as long as it is ours to choose; else 0 (state.c) */
     int chain;          /* how many coros may still start in this resume (sched.c) */
-    int budget;         /* how many messages the running coro may still take without a turn */
+    struct aco_msg
+        *opened; /* a message that is being decoded, or whose decoding has raised; owned */
+    int budget;  /* how many messages the running coro may still take without a turn */
     int threads_ref, meta_ref, values_ref; /* in the registry */
     int handles_ref;                       /* slot -> handle, weak, filled on demand */
     int unobserved_ref;                    /* handles of coros whose failure nobody has seen */
@@ -222,7 +224,8 @@ void acl_message_hand(lua_State *L, acl_engine *e, acl_coro *c, int n);
 bool acl_message_queue(lua_State *L, acl_engine *e, acl_coro *c, int idx);
 int acl_mailbox_put(lua_State *L, acl_engine *e, acl_coro *c, int idx);
 int acl_mailbox_get(lua_State *L, acl_engine *e,
-                    acl_coro *c); /* pushes message [, reply]; how many, 0: it is empty */
+                    acl_coro *c);       /* pushes message [, reply]; how many, 0: it is empty */
+void acl_message_forget(acl_engine *e); /* [-] let go of a message whose decoding has raised */
 void acl_mailbox_drop(lua_State *L, acl_engine *e,
                       acl_coro *c); /* at the end of a coro: empty and close it */
 aco_mailbox *acl_mailbox(lua_State *L, acl_coro *c, size_t limit); /* made on demand */

@@ -87,6 +87,15 @@ acl_parcel_refuse(aco_parcel *parcel)
     aco_parcel_free(parcel);
 }
 
+void
+acl_entry_refuse(const aco_entry *entry)
+{
+    if (entry->tag == ACO_ENTRY_PARCEL)
+        acl_parcel_refuse(entry->u.parcel);
+    else
+        aco_entry_free(entry);
+}
+
 /* The function that answers a call from another engine; its upvalue after the usual ones is the
  * boxed parcel. */
 enum { REPLY_PARCEL = ACL_UPVALUES + 1 };

@@ -18,4 +18,7 @@ void acl_reply_push_remote(lua_State *L, acl_engine *e);
 /** The receiver has ended: tell the caller of a parcel nobody will answer, and free it. */
 void acl_parcel_refuse(aco_parcel *parcel);
 
+/** The same of an entry that holds a parcel, or a message alone. [-] */
+void acl_entry_refuse(const aco_entry *entry);
+
 #endif

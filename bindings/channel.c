@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* channel.c -- handles of channels, and who is subscribed to them.
+/* channel.c -- handles of channels: names, transforms, the end.
  *
  * A handle holds the channel of the core. At home, a handle that nobody knows elsewhere closes its
  * channel when it is collected; once it has left the engine, or has a name, it is anchored until
@@ -15,7 +15,6 @@
 #include <string.h>
 
 #define CHANNEL_NAME "asyncoro.channel"
-#define TICKET_NAME "asyncoro.ticket"
 
 /* In the registry: address of a channel -> handle, weak; the same of those that are known
  * elsewhere; the functions of channel.lua. */
@@ -43,8 +42,8 @@ acl_channel_check(lua_State *L, int idx)
     return h;
 }
 
-static bool
-is_home(const acl_engine *e, const aco_channel *channel)
+bool
+acl_channel_is_home(const acl_engine *e, const aco_channel *channel)
 {
     return e->reach != NULL && !aco_channel_is_far(channel) &&
            aco_channel_engine(channel) == e->reach->number;
@@ -71,14 +70,13 @@ handle_gc(lua_State *L)
     aco_channel *channel = h->channel;
     h->channel = NULL;
     h->self = NULL;
-    if (is_home(acl_self(L), channel)) aco_channel_close(channel);
+    if (acl_channel_is_home(acl_self(L), channel)) aco_channel_close(channel);
     aco_channel_unref(channel);
     return 0;
 }
 
-/* Keep the handle at idx, which becomes known elsewhere, until its channel is closed. */
-static void
-anchor(lua_State *L, acl_engine *e, int idx)
+void
+acl_channel_anchor(lua_State *L, acl_engine *e, int idx)
 {
     acl_channel *h = lua_touserdata(L, idx);
 
@@ -137,7 +135,7 @@ acl_channel_encode(lua_State *L, int idx, uint8_t payload[ACO_HANDLE_MAX])
     aco_identity identity;
 
     if (h == NULL) return 0;
-    if (is_home(e, h->channel)) anchor(L, e, idx);
+    if (acl_channel_is_home(e, h->channel)) acl_channel_anchor(L, e, idx);
     aco_channel_identity(h->channel, &identity);
     aco_identity_write(&identity, key);
     aco_channel_route(h->channel, route);
@@ -159,240 +157,14 @@ channel_new(lua_State *L)
     return 1;
 }
 
-static int
-failed(lua_State *L, const aco_channel *channel, int err, const char *what)
+int
+acl_channel_failed(lua_State *L, const aco_channel *channel, int err, const char *what)
 {
     const char *name = aco_channel_name(channel);
 
     if (err == ACO_ENOMEM) return luaL_error(L, "not enough memory");
     if (err == ACO_ECLOSED) return acl_fail(L, err, "%s: channel %s is closed", what, name);
     return acl_fail(L, err, "%s: channel %s: %s", what, name, aco_err_text(err));
-}
-
-/* Waiting for answers -------------------------------------------------------------------------- */
-
-static int
-ticket_gc(lua_State *L)
-{
-    aco_ticket **box = lua_touserdata(L, 1);
-    aco_ticket *ticket = *box;
-
-    *box = NULL;
-    aco_ticket_drop(ticket);
-    return 0;
-}
-
-aco_ticket *
-acl_ticket_box(lua_State *L, acl_engine *e)
-{
-    aco_ticket **box = lua_newuserdatauv(L, sizeof *box, 0);
-
-    *box = NULL;
-    luaL_setmetatable(L, TICKET_NAME);
-    *box = aco_ticket_new(e->reach->process);
-    if (*box == NULL) luaL_error(L, "not enough memory");
-    return *box;
-}
-
-/* Subscriptions -------------------------------------------------------------------------------- */
-
-enum { SUB_SELF = 1, SUB_MEMBER, SUB_TIMEOUT, SUB_TICKET = SUB_TIMEOUT };
-enum { SUB_JOIN = 1, SUB_PART = 0 };
-
-static const char *const sub_words[] = {"unsubscribe", "subscribe"};
-
-/* The subscriber at SUB_MEMBER: the running coro when it is left out. */
-static void
-member_check(lua_State *L, acl_engine *e, const char *what)
-{
-    if (lua_isnoneornil(L, SUB_MEMBER)) {
-        if (e->current == NULL) luaL_error(L, "%s: only a coro can subscribe itself", what);
-        lua_settop(L, SUB_TIMEOUT);
-        acl_coro_push(L, e, e->current);
-        lua_replace(L, SUB_MEMBER);
-    }
-    if (acl_coro_test(L, SUB_MEMBER) == NULL && acl_remote_test(L, SUB_MEMBER) == NULL &&
-        acl_channel_test(L, SUB_MEMBER) == NULL)
-        luaL_error(L, "%s: a coro or a channel expected, got a %s", what,
-                   luaL_typename(L, SUB_MEMBER));
-}
-
-static int
-join_local(lua_State *L, acl_engine *e, aco_channel *channel, acl_coro *c, aco_ticket *ticket)
-{
-    if (c->flags & ACL_ENDED) return ACO_OK;
-    aco_mailbox *mailbox = acl_mailbox(L, c, 0);
-    aco_mailbox_share(mailbox, e->loop.inbox);
-    if (!is_home(e, channel)) e->reach->away = true;
-    return aco_channel_join_coro(channel, mailbox, e->reach->number, ticket);
-}
-
-/* Subscribe (or the contrary) what is at SUB_MEMBER. */
-static int
-sub_do(lua_State *L, acl_engine *e, aco_channel *channel, bool join, aco_ticket *ticket)
-{
-    acl_coro *c = acl_coro_test(L, SUB_MEMBER);
-    acl_channel *sub = acl_channel_test(L, SUB_MEMBER);
-    aco_identity identity;
-    char route[ACO_ROUTE_MAX + 1];
-
-    if (c != NULL && join) return join_local(L, e, channel, c, ticket);
-    if (c != NULL)
-        return c->task.mailbox != NULL ? aco_channel_part(channel, c->task.mailbox) : ACO_ENOTFOUND;
-    if (sub != NULL && aco_channel_is_far(sub->channel)) {
-        aco_channel_identity(sub->channel, &identity);
-        aco_channel_route(sub->channel, route);
-        return aco_channel_ask(channel, join, ACO_KIND_CHANNEL, &identity, route, ticket);
-    }
-    if (sub != NULL && !join) return aco_channel_part(channel, sub->channel);
-    if (sub != NULL && is_home(e, sub->channel) && !is_home(e, channel)) anchor(L, e, SUB_MEMBER);
-    if (sub != NULL) return aco_channel_join_channel(channel, sub->channel, ticket);
-    aco_export *x = acl_remote_test(L, SUB_MEMBER)->x;
-    if (x != NULL && x->far) {
-        aco_export_identity(x, &identity);
-        return aco_channel_ask(channel, join, ACO_KIND_CORO, &identity, x->route, ticket);
-    }
-    if (x == NULL || x->mailbox == NULL) return join ? ACO_OK : ACO_ENOTFOUND;
-    if (!join) return aco_channel_part(channel, x->mailbox);
-    return aco_channel_join_coro(channel, x->mailbox, x->engine, ticket);
-}
-
-/* Is there an answer of another process to wait for? */
-static bool
-sub_asks(lua_State *L, const aco_channel *channel, bool join)
-{
-    const acl_channel *sub = acl_channel_test(L, SUB_MEMBER);
-    const acl_remote *r = acl_remote_test(L, SUB_MEMBER);
-
-    if (sub != NULL && aco_channel_is_far(sub->channel)) return true;
-    if (r != NULL && r->x != NULL && r->x->far) return true;
-    return join && aco_channel_is_far(channel);
-}
-
-/* A channel keeps those of its engine that are subscribed to it. */
-static void
-keep(lua_State *L, const acl_engine *e, bool join)
-{
-    const acl_channel *h = lua_touserdata(L, SUB_SELF), *sub = acl_channel_test(L, SUB_MEMBER);
-
-    if (sub == NULL || !is_home(e, h->channel) || !is_home(e, sub->channel)) return;
-    if (lua_getiuservalue(L, SUB_SELF, ACL_CHANNEL_KEPT) != LUA_TTABLE) {
-        lua_newtable(L);
-        lua_pushvalue(L, -1);
-        lua_setiuservalue(L, SUB_SELF, ACL_CHANNEL_KEPT);
-    }
-    lua_pushvalue(L, SUB_MEMBER);
-    if (join)
-        lua_pushboolean(L, 1);
-    else
-        lua_pushnil(L);
-    lua_rawset(L, -3);
-}
-
-static int
-sub_result(lua_State *L, acl_engine *e, int err, bool join)
-{
-    const aco_channel *channel = acl_channel_check(L, SUB_SELF)->channel;
-    const char *name = aco_channel_name(channel), *what = sub_words[join];
-
-    if (err == ACO_OK) {
-        keep(L, e, join);
-        lua_pushboolean(L, 1);
-        return 1;
-    }
-    if (err == ACO_EINVALID)
-        return acl_fail(L, err, "%s: channel %s would get its own messages back from %s", what,
-                        name, luaL_tolstring(L, SUB_MEMBER, NULL));
-    if (err == ACO_ENOTFOUND)
-        return acl_fail(L, err, "%s: %s is not subscribed to channel %s", what,
-                        luaL_tolstring(L, SUB_MEMBER, NULL), name);
-    return failed(L, channel, err, what);
-}
-
-static int sub_k(lua_State *L, int status, lua_KContext join);
-
-static int
-sub_wait(lua_State *L, acl_engine *e, aco_time deadline, bool join)
-{
-    aco_return here = acl_return_here(e, e->current);
-    aco_ticket *ticket = *(aco_ticket **)lua_touserdata(L, SUB_TICKET);
-    size_t count;
-    int failure;
-
-    int err = deadline == 0 ? ACO_ETIMEOUT : aco_ticket_look(ticket, &count, &failure, &here);
-    if (err == ACO_OK) return sub_result(L, e, failure, join);
-    if (err != ACO_PENDING) return sub_result(L, e, err, join);
-    aco_wait_begin(&e->current->task, ACO_WAIT_CHANNEL);
-    e->reach->waits++;
-    return acl_park(L, e, e->current, deadline, join, sub_k);
-}
-
-static int
-sub_k(lua_State *L, int status, lua_KContext join)
-{
-    acl_engine *e = acl_self(L);
-    size_t count;
-    int failure;
-
-    (void)status;
-    e->reach->waits--;
-    acl_wait_end(L, e, e->current);
-    aco_ticket *ticket = *(aco_ticket **)lua_touserdata(L, SUB_TICKET);
-    if (aco_ticket_look(ticket, &count, &failure, NULL) == ACO_OK)
-        return sub_result(L, e, failure, join);
-    if (join) (void)sub_do(L, e, acl_channel_check(L, SUB_SELF)->channel, false, ticket);
-    return sub_result(L, e, ACO_ETIMEOUT, join);
-}
-
-static int
-sub(lua_State *L, bool join)
-{
-    acl_engine *e = acl_self(L);
-    aco_channel *channel = acl_channel_check(L, SUB_SELF)->channel;
-    aco_ticket *ticket = NULL;
-
-    member_check(L, e, sub_words[join]);
-    aco_time deadline = acl_opt_deadline(L, SUB_TIMEOUT);
-    if (e->reach == NULL) return luaL_error(L, "the engine of this Lua state has been closed");
-    lua_settop(L, SUB_MEMBER);
-    if (sub_asks(L, channel, join)) {
-        acl_wait_check(L, e, sub_words[join]);
-        if (is_home(e, channel)) anchor(L, e, SUB_SELF);
-        ticket = acl_ticket_box(L, e);
-    }
-    int err = sub_do(L, e, channel, join, ticket);
-    return err == ACO_PENDING ? sub_wait(L, e, deadline, join) : sub_result(L, e, err, join);
-}
-
-/*** Subscribe a coro, or a channel whose subscribers then get the messages too. Twice is the same
-as once. Waits only when the channel, or the subscriber, is of another process.
-@function channel:subscribe
-@tparam[opt] coro|channel subscriber the running coro when it is left out
-@tparam[opt] number timeout seconds; nil waits for ever
-@treturn boolean true
-@treturn[2] nil
-@treturn[2] string message
-@treturn[2] string "closed", "invalid" when messages would go in a circle; of another process:
-"timeout", "peerdown" */
-static int
-channel_subscribe(lua_State *L)
-{
-    return sub(L, SUB_JOIN);
-}
-
-/*** End a subscription. Waits only when the subscriber is of another process.
-@function channel:unsubscribe
-@tparam[opt] coro|channel subscriber the running coro when it is left out
-@tparam[opt] number timeout seconds; nil waits for ever
-@treturn boolean true
-@treturn[2] nil
-@treturn[2] string message
-@treturn[2] string "notfound" when it was not subscribed, "closed"; of another process: "timeout",
-"peerdown" */
-static int
-channel_unsubscribe(lua_State *L)
-{
-    return sub(L, SUB_PART);
 }
 
 /* Transforms ----------------------------------------------------------------------------------- */
@@ -444,8 +216,9 @@ channel_set_transform(lua_State *L)
     if (!lua_isnoneornil(L, 2) && !lua_isfunction(L, 2))
         return luaL_error(L, "channel: the transform must be a function, not a %s",
                           luaL_typename(L, 2));
-    if (aco_channel_closed(h->channel)) return failed(L, h->channel, ACO_ECLOSED, "set_transform");
-    if (!is_home(acl_self(L), h->channel))
+    if (aco_channel_closed(h->channel))
+        return acl_channel_failed(L, h->channel, ACO_ECLOSED, "set_transform");
+    if (!acl_channel_is_home(acl_self(L), h->channel))
         return acl_fail(L, ACO_EUNSUPPORTED,
                         "set_transform: channel %s lives elsewhere: set it there",
                         aco_channel_name(h->channel));
@@ -536,12 +309,12 @@ channel_register(lua_State *L)
     if (aco_channel_is_far(channel))
         return acl_fail(L, ACO_EUNSUPPORTED, "register: channel %s is of another process",
                         aco_channel_name(channel));
-    if (is_home(e, channel)) anchor(L, e, 1);
+    if (acl_channel_is_home(e, channel)) acl_channel_anchor(L, e, 1);
     const char *name = push_name(L, channel, &size);
     int err = aco_channel_register(channel, name, size);
     if (err == ACO_EEXISTS)
         return acl_fail(L, err, "register: there is another channel %s", aco_channel_name(channel));
-    if (err != ACO_OK) return failed(L, channel, err, "register");
+    if (err != ACO_OK) return acl_channel_failed(L, channel, err, "register");
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -598,7 +371,7 @@ channel_close(lua_State *L)
     acl_engine *e = acl_self(L);
     acl_channel *h = acl_channel_check(L, 1);
 
-    if (!is_home(e, h->channel)) return 0;
+    if (!acl_channel_is_home(e, h->channel)) return 0;
     lua_rawgetp(L, LUA_REGISTRYINDEX, &anchors_key);
     if (lua_rawgetp(L, -1, h->channel) != LUA_TNIL) {
         lua_pushnil(L);
@@ -664,8 +437,8 @@ set_functions(lua_State *L)
 
 static const luaL_Reg channel_methods[] = {{"send", acl_channel_send},
                                            {"deliver", acl_channel_deliver},
-                                           {"subscribe", channel_subscribe},
-                                           {"unsubscribe", channel_unsubscribe},
+                                           {"subscribe", acl_channel_subscribe},
+                                           {"unsubscribe", acl_channel_unsubscribe},
                                            {"set_transform", channel_set_transform},
                                            {"register", channel_register},
                                            {"unregister", channel_unregister},
@@ -703,10 +476,6 @@ acl_open_channel(lua_State *L, acl_engine *e)
 {
     table_new(L, &handles_key, "v");
     table_new(L, &anchors_key, NULL);
-    luaL_newmetatable(L, TICKET_NAME);
-    lua_pushcfunction(L, ticket_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_pop(L, 1);
     luaL_newmetatable(L, CHANNEL_NAME);
     acl_setfuncs(L, e, channel_meta);
     lua_pushliteral(L, "channel");
@@ -717,4 +486,5 @@ acl_open_channel(lua_State *L, acl_engine *e)
     lua_pop(L, 1);
     acl_setfuncs(L, e, channel_funcs);
     acl_open_publish(L);
+    acl_open_subscribe(L);
 }

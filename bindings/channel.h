@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* channel.h -- channels as Lua sees them: channel.c (the handles and who is subscribed), publish.c
- * (send and deliver). */
+/* channel.h -- channels as Lua sees them: channel.c (the handles), subscribe.c (who is subscribed),
+ * publish.c (send and deliver). */
 #ifndef ACL_CHANNEL_H
 #define ACL_CHANNEL_H
 
@@ -38,8 +38,14 @@ bool acl_channel_push_transform(lua_State *L, const aco_channel *channel);
  * else what is passed on is pushed. */
 bool acl_channel_transform(lua_State *L, const aco_channel *channel, int idx);
 
-/** The running coro's wait for an answer: its box, which owns the ticket, is pushed. */
-aco_ticket *acl_ticket_box(lua_State *L, acl_engine *e);
+/** Is this engine the home of the channel? [-] */
+bool acl_channel_is_home(const acl_engine *e, const aco_channel *channel);
+
+/** At home: keep the handle at idx, which becomes known elsewhere, until its channel is closed. */
+void acl_channel_anchor(lua_State *L, acl_engine *e, int idx);
+
+/** nil, message, code. */
+int acl_channel_failed(lua_State *L, const aco_channel *channel, int err, const char *what);
 
 /** Act on an ACO_POST_CHANNEL. */
 void acl_channel_serve(lua_State *L, acl_engine *e, aco_post *post);
@@ -48,6 +54,11 @@ void acl_channel_serve(lua_State *L, acl_engine *e, aco_post *post);
 int acl_channel_send(lua_State *L);
 int acl_channel_deliver(lua_State *L);
 void acl_open_publish(lua_State *L);
+
+/* subscribe.c: methods */
+int acl_channel_subscribe(lua_State *L);
+int acl_channel_unsubscribe(lua_State *L);
+void acl_open_subscribe(lua_State *L);
 
 void acl_open_channel(lua_State *L, acl_engine *e);
 

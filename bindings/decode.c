@@ -508,37 +508,59 @@ decode_ext(decoder *dec, const aco_mp_item *item)
     }
 }
 
+/* Push a value that is neither a table nor an extension. */
+static void
+scalar_push(lua_State *L, const aco_mp_item *item)
+{
+    switch (item->type) {
+    case ACO_MP_NIL:
+        lua_pushnil(L);
+        break;
+    case ACO_MP_BOOL:
+        lua_pushboolean(L, item->u.boolean);
+        break;
+    case ACO_MP_INT:
+        lua_pushinteger(L, item->u.integer);
+        break;
+    case ACO_MP_FLOAT:
+        lua_pushnumber(L, item->u.number);
+        break;
+    default:
+        lua_pushlstring(L, (const char *)item->u.data, item->size);
+    }
+}
+
 static int
 decode_value(decoder *dec)
 {
-    lua_State *L = dec->L;
     aco_mp_item item;
     int err = next(dec, &item);
 
     if (err != ACO_OK) return err;
     switch (item.type) {
-    case ACO_MP_NIL:
-        lua_pushnil(L);
-        return ACO_OK;
-    case ACO_MP_BOOL:
-        lua_pushboolean(L, item.u.boolean);
-        return ACO_OK;
-    case ACO_MP_INT:
-        lua_pushinteger(L, item.u.integer);
-        return ACO_OK;
-    case ACO_MP_FLOAT:
-        lua_pushnumber(L, item.u.number);
-        return ACO_OK;
-    case ACO_MP_STR:
-    case ACO_MP_BIN:
-        lua_pushlstring(L, (const char *)item.u.data, item.size);
-        return ACO_OK;
     case ACO_MP_ARRAY:
     case ACO_MP_MAP:
         return decode_table(dec, &item);
-    default:
+    case ACO_MP_EXT:
         return decode_ext(dec, &item);
+    default:
+        scalar_push(dec->L, &item);
+        return ACO_OK;
     }
+}
+
+/* A value that is neither a table nor an extension, and nothing else: true, and it is pushed. */
+static bool
+plain_push(lua_State *L, const void *data, size_t size)
+{
+    aco_mp_reader reader = {data, (const uint8_t *)data + size};
+    aco_mp_item item;
+
+    if (size > ACL_CODEC_SIZE || aco_mp_next(&reader, &item) != ACO_OK || item.type > ACO_MP_BIN ||
+        reader.at != reader.end)
+        return false;
+    scalar_push(L, &item);
+    return true;
 }
 
 static int
@@ -548,6 +570,7 @@ decode(lua_State *L, const void *data, size_t size, bool foreign)
     decoder dec = {.L = L, .reader = {data, (const uint8_t *)data + size}, .foreign = foreign};
 
     luaL_checkstack(L, LUA_MINSTACK, NULL);
+    if (plain_push(L, data, size)) return ACO_OK;
     if (size > ACL_CODEC_SIZE) {
         lua_pushfstring(L, "the message is larger than %d bytes", ACL_CODEC_SIZE);
         return ACO_ETOOLARGE;

@@ -169,6 +169,7 @@ acl_engine_close(acl_engine *e)
 {
     struct acl_walk walk = {0};
 
+    acl_message_forget(e);
     acl_leash_stop(e); /* os.exit may close the state in the middle of a program */
     acl_reach_close(e);
     for (acl_coro *c; (c = acl_walk_next(e, &walk)) != NULL;)

@@ -8,6 +8,7 @@
 #include "bindings/call.h"
 #include "bindings/codec.h"
 #include "bindings/engine.h"
+#include "bindings/reach.h"
 
 enum { TAG_NIL = 1, TAG_FALSE, TAG_TRUE, TAG_INTEGER, TAG_FLOAT, TAG_VALUE, TAG_CALL };
 
@@ -110,6 +111,23 @@ acl_message_put(lua_State *L, acl_engine *e, acl_coro *c, int n)
     return err;
 }
 
+void
+acl_message_forget(acl_engine *e)
+{
+    aco_msg_unref(e->opened);
+    e->opened = NULL;
+}
+
+/* It could not be decoded, and why is on top. */
+static int
+not_opened(lua_State *L, int err)
+{
+    lua_pushnil(L);
+    lua_insert(L, -2);
+    lua_pushstring(L, aco_err_word(err));
+    return 3;
+}
+
 /* A message from elsewhere: decoded here, in the thread of its receiver. One that cannot be decoded
  * is the receiver's nil, message, "protocol"; it is gone. */
 static int
@@ -119,11 +137,8 @@ parcel_open(lua_State *L, acl_engine *e, aco_parcel *parcel)
     int box = lua_gettop(L);
     int err = acl_decode_msg(L, parcel->msg);
     if (err != ACO_OK) {
-        lua_pushnil(L);
-        lua_insert(L, -2);
-        lua_pushstring(L, aco_err_word(err));
         lua_remove(L, box);
-        return 3;
+        return not_opened(L, err);
     }
     if (parcel->reply.inbox == NULL) {
         lua_remove(L, box);
@@ -134,10 +149,29 @@ parcel_open(lua_State *L, acl_engine *e, aco_parcel *parcel)
     return 2;
 }
 
+/* The same of one that is not to be answered. While it is decoded, which may raise, it is the
+ * engine's; when a class's __decode receives meanwhile, the second one is boxed. */
+static int
+msg_open(lua_State *L, acl_engine *e, aco_msg *msg)
+{
+    if (e->opened != NULL) {
+        acl_msg_box(L, msg);
+        int err = acl_msg_open(L);
+        return err == ACO_OK ? 1 : not_opened(L, err);
+    }
+    e->opened = msg;
+    int err = acl_decode_msg(L, msg);
+    e->opened = NULL;
+    aco_msg_unref(msg);
+    return err == ACO_OK ? 1 : not_opened(L, err);
+}
+
 static int
 entry_push(lua_State *L, acl_engine *e, const aco_entry *entry)
 {
     switch (entry->tag) {
+    case ACO_ENTRY_MSG:
+        return msg_open(L, e, entry->u.msg);
     case ACO_ENTRY_PARCEL:
         return parcel_open(L, e, entry->u.parcel);
     case TAG_NIL:
@@ -182,8 +216,8 @@ acl_mailbox_drop(lua_State *L, acl_engine *e, acl_coro *c)
     c->task.mailbox = NULL;
     aco_mailbox_close(&e->loop, mb);
     while (aco_mailbox_pop(&e->loop, mb, &entry)) {
-        if (entry.tag == ACO_ENTRY_PARCEL) {
-            acl_parcel_refuse(entry.u.parcel);
+        if (entry.tag == ACO_ENTRY_PARCEL || entry.tag == ACO_ENTRY_MSG) {
+            acl_entry_refuse(&entry);
         } else if (entry.tag == TAG_CALL) {
             acl_token_drop(L, e, (uint32_t)entry.u.word);
             acl_token_drop(L, e, (uint32_t)(entry.u.word >> 32));

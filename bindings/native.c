@@ -223,8 +223,14 @@ mailbox_pop(asyncoro_mailbox *mb, aco_parcel **parcel)
         if (found) aco_inbox_wake(mb->inbox);
     }
     pthread_mutex_unlock(&mb->lock);
-    if (found) *parcel = entry.u.parcel;
-    return found;
+    if (!found) return false;
+    if (entry.tag == ACO_ENTRY_MSG) {
+        (*parcel)->msg = entry.u.msg;
+    } else {
+        free(*parcel);
+        *parcel = entry.u.parcel;
+    }
+    return true;
 }
 
 /* Wait for the descriptor; false when the time is over. */
@@ -247,13 +253,18 @@ int
 asyncoro_mailbox_take(asyncoro_mailbox *mb, double seconds, asyncoro_message **message)
 {
     aco_time deadline = seconds < 0 ? ACO_NEVER : aco_deadline(aco_now(), seconds);
-    aco_parcel *parcel;
 
     asyncoro_message *m = calloc(1, sizeof *m);
-    if (m == NULL) return ASYNCORO_ENOMEM;
+    aco_parcel *parcel = calloc(1, sizeof *parcel); /* for a message that comes without one */
+    if (m == NULL || parcel == NULL) {
+        free(m);
+        free(parcel);
+        return ASYNCORO_ENOMEM;
+    }
     while (!mailbox_pop(mb, &parcel)) {
         if (mailbox_wait(mb, deadline)) continue;
         free(m);
+        free(parcel);
         return ASYNCORO_ETIMEOUT;
     }
     m->parcel = parcel;
@@ -276,7 +287,7 @@ asyncoro_mailbox_close(asyncoro_mailbox *mb)
     mailbox_end(mb);
     aco_mailbox_close(NULL, mb->box);
     while (aco_mailbox_pop(NULL, mb->box, &entry))
-        acl_parcel_refuse(entry.u.parcel);
+        acl_entry_refuse(&entry);
     mailbox_rearm(mb); /* answers requests */
     mailbox_free(mb);
 }

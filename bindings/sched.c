@@ -292,6 +292,7 @@ acl_run_turn(lua_State *L, acl_engine *e)
     aco_time start = aco_now_coarse();
     aco_task *task;
 
+    if (ACO_UNLIKELY(e->opened != NULL)) acl_message_forget(e);
     if (ACO_UNLIKELY(e->undone != NULL)) coro_close(L, e, e->undone, lua_status(e->undone->co), 0);
     for (int left = TURN_COROS, look = 0; left > 0 && (task = aco_loop_pop(&e->loop)) != NULL;) {
         coro_prefetch((acl_coro *)e->loop.head);

@@ -4,6 +4,7 @@ local asyncoro = require "asyncoro"
 local helper = require "spec.helper"
 local peer = require "spec.peer"
 local program = require "spec.program"
+local python = require "spec.net.python"
 local fails, run = helper.fails, helper.run
 
 local file <const> = asyncoro.file
@@ -158,6 +159,15 @@ describe("files between processes:", function()
         end, "max_file_size = 5000")
     end)
 
+    -- Until the other side has seen the end of a transfer, too, and has let go of what came.
+    local function await_part()
+        local limit <const> = asyncoro.now() + 10
+        repeat
+            assert(asyncoro.now() < limit, "nothing was kept")
+            local part <const> = program.capture("ls " .. there ".asyncoro")
+        until part ~= "" and os.execute(("flock -n %s/%s true"):format(there ".asyncoro", part))
+    end
+
     -- Passes bytes on to a port, and cuts the connection when so many have gone there.
     local function relay_to(where, bytes)
         local listener = assert(asyncoro.listen("127.0.0.1", 0))
@@ -181,6 +191,35 @@ describe("files between processes:", function()
         return "127.0.0.1:" .. port
     end
 
+    -- Passes bytes on to a port in small pieces, with a rest after each.
+    local function slow_relay_to(where)
+        local listener = assert(asyncoro.listen("127.0.0.1", 0))
+        local _, port = listener:address()
+        asyncoro.spawn({ daemon = true }, function()
+            local from <close> = assert(listener:accept())
+            local to <close> = assert(asyncoro.connect("127.0.0.1", tonumber(where:match(":(%d+)$"))))
+            asyncoro.spawn({ daemon = true }, function()
+                repeat local data = to:read(65536) until not data or not from:write(data)
+            end)
+            repeat
+                local data = from:read(65536)
+                asyncoro.sleep(0.01)
+            until not data or not to:write(data)
+            listener:close()
+        end)
+        return "127.0.0.1:" .. port
+    end
+
+    it("a slow way is no standstill", function()
+        with_receiver(function(where)
+            local path = make("data", 8 * MIB)
+            local began = asyncoro.now()
+            assert(asyncoro.send_file(slow_relay_to(where), path, { timeout = 0.15 }))
+            assert.truthy(asyncoro.now() - began > 0.5)
+            assert.is_true(same "data")
+        end)
+    end)
+
     it("a transfer that was cut off is resumed, and what came is compared", function()
         for _, checksum in ipairs { false, true } do
             local size = 8 * MIB
@@ -189,9 +228,7 @@ describe("files between processes:", function()
                 fails("reset", "connection was lost",
                     asyncoro.send_file(relay_to(where, size // 2), path, { checksum = checksum }))
                 assert.is_false(file.exists(there "data"))
-                repeat -- until the other side has seen the end, too
-                    local part = file.list(there ".asyncoro")[1]
-                until part and os.execute(("flock -n %s/%s true"):format(there ".asyncoro", part))
+                await_part()
                 local _, sent = assert(asyncoro.send_file(where, path, { checksum = checksum }))
                 assert.truthy(sent < size and sent > size // 4, sent)
                 assert.is_true(same "data")
@@ -284,6 +321,67 @@ describe("files between processes:", function()
             refuses("a path expected, got nil", asyncoro.send_file, "127.0.0.1:1")
             refuses("unknown option 'overwirte'", asyncoro.send_file, "127.0.0.1:1", "x", { overwirte = true })
             refuses("option 'timeout'", asyncoro.del_file, "127.0.0.1:1", "x", { timeout = -1 })
+        end)
+    end)
+
+    describe("in Python, by the document,", function()
+        local missing <const> = python.missing()
+        if missing then
+            it("# SKIP " .. missing, function() end)
+            return
+        end
+
+        local function sender(...)
+            local code, out, err = python.run("spec/net/files.py", peer.SECRET, ...)
+            assert.same({ 0, "" }, { code, err })
+            return out
+        end
+
+        it("a sender is understood", function()
+            local where = start()
+            local path = make("data", 300000)
+            local arrived = "ok sent " .. there "in/data" .. "\n"
+            assert.equal("from 0\n" .. arrived, sender("put", where, path, "in/data"))
+            assert.is_true(same("data", "in/data"))
+            assert.equal("ok same " .. there "in/data" .. "\n", sender("put", where, path, "in/data"))
+            assert.equal("from 300000\nok same " .. there "in/data" .. "\n",
+                sender("put", where, path, "in/data", "checksum"))
+            make("data", 200000, "different")
+            assert.truthy(sender("put", where, path, "in/data"):find("^exists sent another file"))
+            assert.equal("from 0\n" .. arrived, sender("put", where, path, "in/data", "overwrite", "checksum"))
+            assert.is_true(same("data", "in/data"))
+            assert.equal("", sender("put", where, path, "part", "resume", "stop=150000"))
+            await_part()
+            assert.equal("from 150000\nok sent " .. there "part" .. "\n",
+                sender("put", where, path, "part", "resume", "checksum"))
+            assert.is_true(same("data", "part"))
+            assert.truthy(sender("put", where, path, "../data"):find("^denied sent a path with '..'"))
+            assert.equal("ok sent in/data\n", sender("remove", where, "in/data"))
+            assert.truthy(sender("remove", where, "in/data"):find("^notfound sent there is no"))
+        end)
+
+        it("a receiver is, too", function()
+            local path = make("data", 300000, "xxxxxxxxx")
+            assert(os.execute("touch -d '2020-02-02 02:02:02.25 UTC' " .. path .. " && chmod 640 " .. path))
+            local sum = program.capture("sha256sum <" .. path):match("%x+")
+            run(function()
+                assert(asyncoro.network(peer.options { dest_path = "" }))
+                local function receiver(opts, ...)
+                    local taker <close> = assert(asyncoro.process.spawn(
+                        { "/usr/bin/python3", "-B", "spec/net/files.py", peer.SECRET, "take", ... }, { stdout = "pipe" }))
+                    local where = "127.0.0.1:" .. taker.stdout:read_line()
+                    local results = table.pack(asyncoro.send_file(where, path, opts))
+                    local out = taker.stdout:read_all()
+                    assert.truthy(out:find("data 300000 1580608922 250000000 416 ", 1, true), out)
+                    return out:match("\n(.*)$"), table.unpack(results, 1, results.n)
+                end
+                assert.same({ "from 0 " .. sum .. " True\n", "/somewhere/else", 300000 }, { receiver {} })
+                assert.same({ "from 0 " .. sum .. " True\n", "/somewhere/else", 300000 },
+                    { receiver { checksum = true, dir = "a", overwrite = true, resume = false } })
+                assert.same({ "from 100000 " .. sum .. " True\n", "/somewhere/else", 200000 },
+                    { receiver({ checksum = true }, "have=100000") })
+                fails("nospace", "in words?[2J", select(2, receiver({}, "refuse=nospace")))
+            end)
         end)
     end)
 end)

@@ -299,9 +299,9 @@ monitors_tell(aco_link *monitors, aco_msg *exit)
     while (!aco_list_empty(monitors)) {
         monitor *m = ACO_CONTAINER_OF(monitors->next, monitor, link);
         aco_link_remove(&m->link);
-        aco_parcel *parcel = exit != NULL ? aco_parcel_new(exit, NULL) : NULL;
-        if (parcel != NULL && aco_mailbox_post_forced(m->mailbox, parcel) != ACO_OK)
-            aco_parcel_free(parcel);
+        /* one whose task has ended wants it no more */
+        int err = exit != NULL ? aco_mailbox_post_msg_forced(m->mailbox, exit) : ACO_OK;
+        (void)err;
         aco_mailbox_unref(m->mailbox);
         free(m);
     }

@@ -56,7 +56,7 @@ aco_mailbox_unref(aco_mailbox *mb)
     if (mb == NULL || atomic_fetch_sub(&mb->refs, 1) != 1) return;
     for (uint32_t i = 0; i < mb->count; i++) {
         aco_entry *entry = &mb->ring[(mb->head + i) & (mb->capacity - 1)];
-        if (entry->tag == ACO_ENTRY_PARCEL) aco_parcel_free(entry->u.parcel);
+        aco_entry_free(entry);
     }
     while (mb->waiters != NULL) {
         waiter *w = mb->waiters;
@@ -159,15 +159,13 @@ mailbox_add_waiter(aco_mailbox *mb, const aco_return *who)
     return ACO_EBUSY;
 }
 
-/* Append a parcel and wake the owner's engine, once until it has looked. */
+/* Append an entry and wake the owner's engine, once until it has looked. */
 static int
-mailbox_post(aco_mailbox *mb, aco_parcel *parcel, const aco_return *who, bool forced)
+mailbox_post(aco_mailbox *mb, aco_entry entry, const aco_return *who, bool forced)
 {
-    aco_entry entry = {.tag = ACO_ENTRY_PARCEL, .u.parcel = parcel};
     aco_inbox *inbox = NULL;
 
     assert(mb->shared);
-    entry.size = (uint32_t)aco_msg_size(parcel->msg);
     pthread_mutex_lock(&mb->lock);
     bool was_forced = mb->forced;
     mb->forced |= forced;
@@ -187,16 +185,55 @@ mailbox_post(aco_mailbox *mb, aco_parcel *parcel, const aco_return *who, bool fo
     return ACO_OK;
 }
 
+static aco_entry
+parcel_entry(aco_parcel *parcel)
+{
+    return (aco_entry){
+        .tag = ACO_ENTRY_PARCEL, .size = (uint32_t)aco_msg_size(parcel->msg), .u.parcel = parcel};
+}
+
 int
 aco_mailbox_post(aco_mailbox *mb, aco_parcel *parcel, const aco_return *who)
 {
-    return mailbox_post(mb, parcel, who, false);
+    return mailbox_post(mb, parcel_entry(parcel), who, false);
 }
 
 int
 aco_mailbox_post_forced(aco_mailbox *mb, aco_parcel *parcel)
 {
-    return mailbox_post(mb, parcel, NULL, true);
+    return mailbox_post(mb, parcel_entry(parcel), NULL, true);
+}
+
+static int
+msg_post(aco_mailbox *mb, aco_msg *msg, const aco_return *who, bool forced)
+{
+    aco_entry entry = {
+        .tag = ACO_ENTRY_MSG, .size = (uint32_t)aco_msg_size(msg), .u.msg = aco_msg_ref(msg)};
+    int err = mailbox_post(mb, entry, who, forced);
+
+    if (err != ACO_OK) aco_msg_unref(msg);
+    return err;
+}
+
+int
+aco_mailbox_post_msg(aco_mailbox *mb, aco_msg *msg, const aco_return *who)
+{
+    return msg_post(mb, msg, who, false);
+}
+
+int
+aco_mailbox_post_msg_forced(aco_mailbox *mb, aco_msg *msg)
+{
+    return msg_post(mb, msg, NULL, true);
+}
+
+void
+aco_entry_free(const aco_entry *entry)
+{
+    if (entry->tag == ACO_ENTRY_PARCEL)
+        aco_parcel_free(entry->u.parcel);
+    else if (entry->tag == ACO_ENTRY_MSG)
+        aco_msg_unref(entry->u.msg);
 }
 
 void

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* mailbox.h -- a task's bounded inbox of messages, first in first out.
  *
- * Entries are words that only the owner's engine understands (tag != 0), put in by its own thread,
- * or parcels (tag 0), which any thread may post once the mailbox is shared. Both go through one
- * queue, so that they stay in order of arrival. Until it is shared nothing is locked. References
- * are counted; it outlives its task as long as somebody holds one, and then it is closed. */
+ * Entries are words that only the owner's engine understands, put in by its own thread, or encoded
+ * messages, alone or in parcels, which any thread may post once the mailbox is shared. Both go
+ * through one queue, so that they stay in order of arrival. Until it is shared nothing is locked.
+ * References are counted; it outlives its task as long as somebody holds one, and then it is
+ * closed. */
 #ifndef ACO_MAILBOX_H
 #define ACO_MAILBOX_H
 
@@ -27,7 +28,7 @@ typedef struct aco_parcel {
     aco_return reply;
 } aco_parcel;
 
-enum { ACO_ENTRY_PARCEL = 0 };
+enum { ACO_ENTRY_PARCEL = 0, ACO_ENTRY_MSG = UINT8_MAX };
 
 typedef struct aco_entry {
     uint32_t tag;
@@ -37,6 +38,7 @@ typedef struct aco_entry {
         int64_t integer;
         double number;
         aco_parcel *parcel; /* owned */
+        aco_msg *msg;       /* owned reference */
     } u;
 } aco_entry;
 
@@ -70,6 +72,14 @@ ACO_MUSTUSE int aco_mailbox_post(aco_mailbox *mb, aco_parcel *parcel, const aco_
 
 /** Any thread, of a shared mailbox: append beyond every limit (exit messages). */
 ACO_MUSTUSE int aco_mailbox_post_forced(aco_mailbox *mb, aco_parcel *parcel);
+
+/** The same two, with a message that is not to be answered: the mailbox takes a reference of its
+ * own on ACO_OK. */
+ACO_MUSTUSE int aco_mailbox_post_msg(aco_mailbox *mb, aco_msg *msg, const aco_return *waiter);
+ACO_MUSTUSE int aco_mailbox_post_msg_forced(aco_mailbox *mb, aco_msg *msg);
+
+/** Let go of an entry that has been popped. Words are their engine's. */
+void aco_entry_free(const aco_entry *entry);
 
 /** Somebody who wants to know, once, that there is room: `tell` is called by the thread that has
  * made it, or has closed the mailbox, with no lock held. */

@@ -6,11 +6,13 @@
 #include "core/net/secure.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -81,27 +83,41 @@ milliseconds(aco_time deadline)
     return left > 1000 * ACO_SECOND ? 1000000 : (int)((left + 999999) / 1000000);
 }
 
+static aco_time
+patience_end(const aco_carrier *c)
+{
+    return c->patience > ACO_NEVER - aco_now() ? ACO_NEVER : aco_now() + c->patience;
+}
+
+/* Bytes that have been sent and not acknowledged: what leaves the machine slowly moves, too. */
+static int
+unacknowledged(const aco_carrier *c)
+{
+    int bytes = 0;
+
+    return ioctl(c->fd, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
+}
+
 int
 aco_carrier_wait(aco_carrier *c, int events, aco_time deadline)
 {
     struct pollfd fds[2] = {{.fd = c->fd, .events = (short)events},
                             {.fd = c->wake, .events = POLLIN}};
+    int queued = unacknowledged(c);
 
     for (;;) {
         int n = poll(fds, 2, milliseconds(deadline));
         if (n < 0 && errno != EINTR) return fail_errno(c, errno);
         if (n > 0 && fds[1].revents != 0) return aco_carrier_fail(c, ACO_ECANCELED, "canceled");
         if (n > 0) return ACO_OK;
-        if (n == 0 && aco_now() >= deadline)
+        if (n < 0 || aco_now() < deadline) continue;
+        int left = unacknowledged(c);
+        if (left >= queued)
             return aco_carrier_fail(c, ACO_ETIMEOUT, "nothing has moved for %g s",
                                     (double)c->patience / 1e9);
+        queued = left;
+        deadline = patience_end(c);
     }
-}
-
-static aco_time
-patience_end(const aco_carrier *c)
-{
-    return c->patience > ACO_NEVER - aco_now() ? ACO_NEVER : aco_now() + c->patience;
 }
 
 int

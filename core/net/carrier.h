@@ -51,7 +51,8 @@ void aco_carrier_fini(aco_carrier *c);
 /** Say why, and give the error. */
 ACO_PRINTF(3, 4) int aco_carrier_fail(aco_carrier *c, int err, const char *format, ...);
 
-/** Wait until the descriptor is ready for `events` of poll. ACO_ETIMEOUT, ACO_ECANCELED. */
+/** Wait until the descriptor is ready for `events` of poll, or until the deadline; longer while
+ * what was sent leaves this machine. ACO_ETIMEOUT, ACO_ECANCELED. */
 ACO_MUSTUSE int aco_carrier_wait(aco_carrier *c, int events, aco_time deadline);
 
 /** Read, or write, exactly so many bytes before the handshake. */

@@ -95,6 +95,20 @@ aco_connection_accept(aco_net *net, int fd, const aco_address *from)
     return c;
 }
 
+static void preface_serve(aco_connection *c);
+
+aco_connection *
+aco_connection_given(aco_net *net, int fd, const aco_address *from,
+                     const uint8_t preface[ACO_PREFACE_SIZE])
+{
+    aco_connection *c = aco_connection_accept(net, fd, from);
+
+    if (c == NULL) return NULL;
+    memcpy(c->preface, preface, ACO_PREFACE_SIZE);
+    preface_serve(c);
+    return c;
+}
+
 void
 aco_connection_free(aco_connection *c)
 {
@@ -318,6 +332,19 @@ file_serve(aco_connection *c)
     (void)!aco_receiver_serve(c->net->receiver, fd, c->preface, port);
 }
 
+/* A connection for a server behind this port is that server's from now on: it answers the preface.
+ */
+static uint8_t
+server_serve(aco_connection *c, uint16_t number)
+{
+    int err = aco_handover_give(c->net, number, c->source.fd, c->preface);
+
+    if (err == ACO_EBUSY) return ACO_PREFACE_BUSY;
+    if (err != ACO_OK) return ACO_PREFACE_SERVER;
+    connection_bury(c);
+    return ACO_PREFACE_OK;
+}
+
 /* The acceptor's side: what does the preface ask for? */
 static void
 preface_serve(aco_connection *c)
@@ -327,8 +354,11 @@ preface_serve(aco_connection *c)
     uint8_t mode = (uint8_t)aco_secret_mode(c->net->secret);
     uint8_t status = aco_preface_read(c->preface, &p);
 
+    if (status == ACO_PREFACE_OK && p.server != c->net->number) {
+        status = server_serve(c, p.server);
+        if (status == ACO_PREFACE_OK) return;
+    }
     if (status == ACO_PREFACE_OK && p.mode != mode) status = ACO_PREFACE_MODE;
-    if (status == ACO_PREFACE_OK && p.server != 0) status = ACO_PREFACE_SERVER;
     if (status == ACO_PREFACE_OK && p.kind == ACO_PREFACE_FILE) {
         file_serve(c);
         return;
@@ -668,7 +698,7 @@ frames_take(aco_connection *c)
 }
 
 static void
-read_frames(aco_connection *c)
+read_all(aco_connection *c)
 {
     size_t taken = 0;
 
@@ -691,6 +721,15 @@ read_frames(aco_connection *c)
         if (!frames_take(c)) return;
         if (got < size && !aco_secure_holds(c->secure)) return;
     } while (taken < READ_TURN || aco_secure_holds(c->secure));
+}
+
+/* One memory for what is read serves all connections that are idle between frames. */
+static void
+read_frames(aco_connection *c)
+{
+    aco_frames_borrow(&c->frames, &c->net->spare);
+    read_all(c);
+    aco_frames_lend(&c->frames, &c->net->spare);
 }
 
 /* Events --------------------------------------------------------------------------------------- */
@@ -728,6 +767,7 @@ heartbeat(aco_connection *c, aco_time now)
         return;
     }
     aco_time quiet = now - c->sent;
+    aco_outq_rest(&c->peer->queue);
     if (quiet >= net->heartbeat) {
         aco_put_u64(body, (uint64_t)now);
         (void)aco_peer_queue(c->peer, ACO_F_PING, 0, NULL, body, sizeof body, NULL);

@@ -134,6 +134,7 @@ location_set(aco_net *net, const struct aco_net_options *options, bool loopback,
         best_host(location.host, sizeof location.host);
     }
     char text[ACO_LOCATION_TEXT];
+    location.server = options->server;
     aco_location_text(&location, text);
     if (strlen(text) > ACO_ROUTE_MAX)
         return fail(why, ACO_EINVALID, "network: too long a location:", text);
@@ -149,6 +150,12 @@ aco_endpoint_open(aco_net *net, const struct aco_net_options *options, char **wh
 
     for (size_t i = 0; i < ACO_LISTENERS; i++)
         net->listeners[i].source = (aco_source){.kind = ACO_SOURCE_LISTENER, .fd = -1};
+    net->number = options->server;
+    if (options->server != 0) {
+        err = options->advertise != NULL ? aco_inlet_open(net, options->inlet) : ACO_EINVALID;
+        if (err == ACO_OK) return location_set(net, options, loopback, why);
+        return fail(why, err, "network: a server needs an inlet and the location of", "its node");
+    }
     if (loopback && options->host != NULL && !is_loopback(options->host))
         return fail(why, ACO_EDENIED,
                     "network: without a secret or certificates only this machine may connect; give "
@@ -166,6 +173,8 @@ aco_endpoint_open(aco_net *net, const struct aco_net_options *options, char **wh
 void
 aco_endpoint_close(aco_net *net)
 {
+    aco_inlet_close(net);
+    aco_servers_free(net);
     for (size_t i = 0; i < ACO_LISTENERS; i++) {
         struct aco_listener *listener = &net->listeners[i];
         if (listener->net == NULL || listener->source.fd < 0) continue;

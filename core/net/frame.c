@@ -5,7 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TYPE_PART = 5, SPACE = 64 * 1024, BUFFER = 256 * 1024, NUMBER = 4, FIRST_HEAD = 8 };
+enum { TYPE_PART = 5, NUMBER = 4, FIRST_HEAD = 8 };
+
+/* Bytes of the buffer at first; where much comes; room in it at least, before more comes in. After
+ * QUIET times in a row with little in it a large one is given back. */
+enum { BUFFER = 64 * 1024, LARGE = 256 * 1024, LEAST = 16 * 1024, QUIET = 64 };
 
 /* A message of which parts have come. */
 struct aco_part {
@@ -13,7 +17,7 @@ struct aco_part {
     uint32_t number;
     uint32_t total;
     uint8_t type, flags;
-    aco_buf data;
+    aco_buf data; /* never more room than for twice of what came, nor than for the total */
 };
 
 static uint32_t
@@ -30,6 +34,12 @@ aco_frame_head(uint8_t out[ACO_FRAME_HEAD], uint32_t size, int type, int flags)
     out[4] = (uint8_t)type;
     out[5] = (uint8_t)flags;
     out[6] = out[7] = 0;
+}
+
+uint32_t
+aco_frame_size(const uint8_t head[ACO_FRAME_HEAD])
+{
+    return get_u32(head);
 }
 
 void
@@ -58,7 +68,24 @@ aco_frames_free(aco_frames *f)
     *f = (aco_frames){.limit = f->limit};
 }
 
-/* Take the bytes that were taken out, when that costs little or there is no room otherwise. */
+/* Little comes: a large buffer is of no use. */
+static void
+buffer_shrink(aco_frames *f)
+{
+    if (f->in.capacity <= BUFFER) return;
+    aco_buf_free(&f->in);
+    f->quiet = 0;
+}
+
+static int
+buffer_grow(aco_frames *f)
+{
+    size_t capacity = f->in.capacity == 0 ? BUFFER : LARGE;
+
+    if (capacity <= f->in.capacity) return ACO_OK;
+    return aco_buf_reserve(&f->in, capacity - f->in.size);
+}
+
 int
 aco_frames_space(aco_frames *f, void **space, size_t *size)
 {
@@ -66,14 +93,16 @@ aco_frames_space(aco_frames *f, void **space, size_t *size)
 
     if (f->taken == in->size) {
         in->size = f->taken = 0;
-    } else if (in->capacity - in->size < SPACE && f->taken > 0) {
+        if (f->quiet >= QUIET) buffer_shrink(f);
+    } else if (f->taken > 0 && in->capacity - in->size < LEAST) {
         memmove(in->data, in->data + f->taken, in->size - f->taken);
         in->size -= f->taken;
         f->taken = 0;
     }
-    if (in->capacity - in->size < SPACE) {
-        int err = aco_buf_reserve(in, in->capacity == 0 ? SPACE : BUFFER);
-        if (err != ACO_OK) return err;
+    if (f->filled || in->capacity - in->size < LEAST) {
+        int err = buffer_grow(f);
+        if (err != ACO_OK && in->capacity == in->size) return err;
+        f->filled = false;
     }
     *space = in->data + in->size;
     *size = in->capacity - in->size;
@@ -81,9 +110,32 @@ aco_frames_space(aco_frames *f, void **space, size_t *size)
 }
 
 void
+aco_frames_lend(aco_frames *f, aco_buf *spare)
+{
+    if (f->taken < f->in.size) return;
+    f->in.size = f->taken = 0;
+    if (spare->data == NULL) {
+        *spare = f->in;
+        f->in = (aco_buf){.data = NULL};
+    } else {
+        aco_buf_free(&f->in);
+    }
+}
+
+void
+aco_frames_borrow(aco_frames *f, aco_buf *spare)
+{
+    if (f->in.data != NULL) return;
+    f->in = *spare;
+    *spare = (aco_buf){.data = NULL};
+}
+
+void
 aco_frames_filled(aco_frames *f, size_t size)
 {
     f->in.size += size;
+    f->filled = f->in.size == f->in.capacity;
+    f->quiet = size < LEAST ? f->quiet + 1 : 0;
 }
 
 static int
@@ -143,7 +195,7 @@ part_end(aco_frames *f, struct aco_part **at, aco_frame *frame)
 
     if (part->data.size != part->total)
         return fail(f, ACO_EPROTOCOL, "a message in parts has not the size it announced");
-    f->whole = aco_msg_adopt(&part->data);
+    f->whole = part->total > 0 ? aco_msg_adopt(&part->data) : aco_msg_new(NULL, 0);
     if (f->whole == NULL) return ACO_ENOMEM;
     *frame = (aco_frame){.type = part->type,
                          .flags = part->flags,
@@ -154,6 +206,24 @@ part_end(aco_frames *f, struct aco_part **at, aco_frame *frame)
     f->part_count--;
     part_free(part);
     return ACO_OK;
+}
+
+/* Room for what came, and for as much again while there is more to come. */
+static int
+part_add(struct aco_part *part, const uint8_t *bytes, size_t size)
+{
+    aco_buf *data = &part->data;
+
+    if (data->capacity - data->size < size) {
+        size_t capacity = data->size + size;
+        if (capacity < 2 * data->capacity) capacity = 2 * data->capacity;
+        if (capacity > part->total) capacity = part->total;
+        uint8_t *grown = realloc(data->data, capacity);
+        if (grown == NULL) return ACO_ENOMEM;
+        data->data = grown;
+        data->capacity = capacity;
+    }
+    return aco_buf_add(data, bytes, size);
 }
 
 /* Take a part. ACO_OK: it was the last of a message; ACO_EBUSY: more of it is to come. */
@@ -180,7 +250,7 @@ part_take(aco_frames *f, aco_frame *frame)
     if (*part == NULL) return fail(f, ACO_EPROTOCOL, "a part of a message that has not begun");
     if (size > (*part)->total - (*part)->data.size)
         return fail(f, ACO_EPROTOCOL, "a message in parts is longer than it announced");
-    if (aco_buf_add(&(*part)->data, at, size) != ACO_OK) return ACO_ENOMEM;
+    if (size > 0 && part_add(*part, at, size) != ACO_OK) return ACO_ENOMEM;
     return last ? part_end(f, part, frame) : ACO_EBUSY;
 }
 
@@ -212,9 +282,11 @@ aco_frames_next(aco_frames *f, aco_frame *frame)
         aco_msg_unref(f->whole);
         f->whole = NULL;
     }
+    if (ACO_UNLIKELY(f->failed != ACO_OK)) return f->failed;
     while ((err = frame_cut(f, frame)) == ACO_OK && frame->type == TYPE_PART) {
         err = part_take(f, frame);
         if (err != ACO_EBUSY) break;
     }
+    if (err != ACO_OK && err != ACO_EBUSY) f->failed = err;
     return err;
 }

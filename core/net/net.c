@@ -124,6 +124,9 @@ source_event(aco_net *net, aco_source *source, uint32_t events, aco_time now)
     case ACO_SOURCE_CONNECTION:
         aco_connection_event(ACO_CONTAINER_OF(source, aco_connection, source), events);
         break;
+    case ACO_SOURCE_INLET:
+        aco_handover_take(net);
+        break;
     case ACO_SOURCE_DISCOVERY:
         beacon_turn(net, now);
         break;
@@ -202,6 +205,7 @@ turn(aco_net *net)
         alarm_ring(net, ACO_CONTAINER_OF(t, aco_alarm, timer), now);
     dirty_flush(net);
     dead_free(net);
+    aco_serve_rest(net);
 }
 
 /* The loop that waits -------------------------------------------------------------------------- */
@@ -413,6 +417,8 @@ net_make(aco_process *process)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&net->called, &attr);
     pthread_condattr_destroy(&attr);
+    net->inlet.source.fd = -1;
+    aco_list_init(&net->servers);
     aco_list_init(&net->connections);
     aco_list_init(&net->dead);
     aco_list_init(&net->dirty);
@@ -802,6 +808,7 @@ aco_net_free(aco_gate *gate)
     aco_map_free(&net->records);
     aco_map_free(&net->full);
     aco_timers_fini(&net->timers);
+    aco_buf_free(&net->spare);
     if (net->set >= 0) close(net->set);
     pthread_cond_destroy(&net->changed);
     pthread_cond_destroy(&net->called);

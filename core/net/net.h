@@ -30,7 +30,11 @@ struct aco_net_options {
     struct aco_secret *secret; /* a reference is taken; needed */
     bool broadcast, multicast; /* discovery by each; both false: no datagrams at all */
     uint16_t discovery_port;   /* 0: 51350 */
-    const char *const *peers;  /* locations of processes to keep in touch with */
+    uint16_t server;           /* number of this process behind the port of another one, which gives
+                                  it connections through `inlet`, a Unix socket that is duplicated;
+                                  `advertise` is the location of that one. 0: it listens itself */
+    int inlet;
+    const char *const *peers; /* locations of processes to keep in touch with */
     size_t peer_count;
     aco_time heartbeat;    /* send something at least so often */
     aco_time peer_timeout; /* 0: three heartbeats */
@@ -51,6 +55,10 @@ aco_net *aco_net_of(aco_process *process);
 /** End it: what is queued is sent until `deadline`; every wait ends with ACO_EPEERDOWN. How many
  * bytes were not sent. Blocks. */
 size_t aco_net_close(aco_net *net, aco_time deadline);
+
+/** From now on connections for server `number` (1 ..) behind this process's port go to whoever has
+ * the other end of `fd`, a Unix socket that is duplicated; -1: no more. */
+ACO_MUSTUSE int aco_net_server(aco_net *net, uint16_t number, int fd);
 
 /** True between a start and a close. */
 bool aco_net_running(aco_net *net);

@@ -103,10 +103,9 @@ aco_probe_machine(const struct aco_probe *probe, aco_facts *facts)
             aco_address_host(&list->at[i].address, host);
             aco_facts_add(facts, "interface", "%s %s", list->at[i].name, host);
         }
-        for (int v6 = 0; v6 < 2; v6++) {
-            if (aco_interface_best(list, v6 ? AF_INET6 : AF_INET, &best) != ACO_OK) continue;
+        if (aco_interface_best(list, AF_UNSPEC, &best) == ACO_OK) {
             aco_address_host(&best, host);
-            aco_facts_add(facts, v6 ? "advertise6" : "advertise", "%s", host);
+            aco_facts_add(facts, "advertise", "%s", host);
         }
     }
     free(list);
@@ -214,6 +213,7 @@ report(const aco_discovery *d, aco_facts *facts)
     const struct aco_discovery_counts *counts = aco_discovery_counts(d);
     const uint64_t refused = aco_discovery_refused(d);
 
+    aco_facts_add(facts, "sent", "%llu", (unsigned long long)counts->sent);
     aco_facts_add(facts, "refused", "%llu", (unsigned long long)refused);
     if (refused > 0) aco_facts_add(facts, "refusal", "%s", aco_discovery_refusal(d));
     if (counts->failed > 0) aco_facts_add(facts, "failure", "%s", aco_discovery_failure(d));

@@ -32,7 +32,7 @@ struct aco_probe {
 };
 
 /** Addresses, what would be advertised, the ports. Facts: `interface` (name, address), `advertise`,
- * `advertise6`, `udp` ("free", "shared", "taken" or an error), `udp_port`, `tcp` ("free", "taken"
+ * `udp` ("free", "shared", "taken" or an error), `udp_port`, `tcp` ("free", "taken"
  * or an error), `tcp_port`, `port_error`. */
 void aco_probe_machine(const struct aco_probe *probe, aco_facts *facts);
 
@@ -41,15 +41,17 @@ void aco_probe_machine(const struct aco_probe *probe, aco_facts *facts);
  * same of a secret's file, `secret_file`. */
 void aco_probe_secret(const struct aco_probe *probe, aco_facts *facts);
 
-/** Who answers to discovery. Facts: `asked` (where, in words), `peer` (location, name), `refused`
- * (how many), `refusal` (the last one), `failure`, `error`. */
+/** Who answers to discovery. Facts: `asked` (where, in words), `peer` (location, address,
+ * name), `sent` and `refused` (how many datagrams), `refusal` (the last one), `failure`, `error`.
+ */
 void aco_probe_discovery(const struct aco_probe *probe, aco_facts *facts);
 
-/** The process at a location. Facts, as far as it comes: `address` (each), `unreachable` (each that
- * was tried in vain, and why), `connected`, `answer` ("ok", "silent", "foreign", "version",
- * "mode", ...), `peer_version`, `peer_mode`, `secure` ("ok" or what is wrong), `hello` ("ok" or
- * what it said instead), `protocol`, `name`, `location`, `process`, `agent`, `clock` (seconds that
- * its clock is ahead), `trip` (seconds), `error`. */
+/** The process at a location. Facts, as far as it comes: `mode` (ours), `unknown` (its name is, and
+ * why), `address` (each), `unreachable` and `cause` (each that was tried in vain, and the word of
+ * the error), `connected`, `peer_version`, `peer_mode`, `answer` ("ok", "silent", "closed",
+ * "foreign", "refused"), `refusal` (why, in words), `secure` ("ok" or what is wrong), `hello` ("ok"
+ * or what it said instead), `protocol`, `name`, `location`, `agent`, `clock` (seconds that its
+ * clock is ahead), `trip` (seconds), `error`. */
 void aco_probe_peer(const struct aco_probe *probe, aco_facts *facts);
 
 #endif

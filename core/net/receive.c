@@ -96,7 +96,7 @@ hash_start(incoming *in)
 static bool
 is_same(const aco_offer *offer, const struct stat *about)
 {
-    double apart = (double)(about->st_mtim.tv_sec - offer->modified.tv_sec) +
+    double apart = (double)about->st_mtim.tv_sec - (double)offer->modified.tv_sec +
                    (double)(about->st_mtim.tv_nsec - offer->modified.tv_nsec) / 1e9;
 
     return (uint64_t)about->st_size == offer->size && (about->st_mode & 0777) == offer->mode &&

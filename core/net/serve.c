@@ -119,46 +119,78 @@ full_forget(aco_net *net, const aco_peer *peer)
 
 /* Messages ------------------------------------------------------------------------------------- */
 
+/* A message, and the parcel around it when it is to be answered. */
+struct mail {
+    aco_msg *msg;
+    aco_parcel *parcel;
+    bool forced;
+};
+
+static int
+mail_post(aco_mailbox *mailbox, const struct mail *mail, const aco_return *waiter, bool forced)
+{
+    if (mail->parcel == NULL)
+        return forced ? aco_mailbox_post_msg_forced(mailbox, mail->msg)
+                      : aco_mailbox_post_msg(mailbox, mail->msg, waiter);
+    return forced ? aco_mailbox_post_forced(mailbox, mail->parcel)
+                  : aco_mailbox_post(mailbox, mail->parcel, waiter);
+}
+
 /* Put it into the mailbox, over its limit too: what was under way when it filled up is taken, and
  * the peer told to keep the rest. */
 static int
-mailbox_give(aco_peer *peer, aco_export *x, const uint8_t target[ACO_TARGET], aco_parcel *parcel,
-             bool forced)
+mailbox_give(aco_peer *peer, aco_mailbox *mailbox, const uint8_t target[ACO_TARGET],
+             const struct mail *mail)
 {
     aco_net *net = peer->net;
     struct aco_full *full = NULL;
     aco_return waiter = {
         .inbox = net->inbox, .task = aco_get_u64(target + 4), .token = aco_get_u32(target)};
 
-    if (forced) return aco_mailbox_post_forced(x->mailbox, parcel);
+    if (mail->forced) return mail_post(mailbox, mail, NULL, true);
     if (net->full.count > 0) full = aco_map_get(&net->full, target, ACO_TARGET);
-    int err = aco_mailbox_post(x->mailbox, parcel, full == NULL ? &waiter : NULL);
+    int err = mail_post(mailbox, mail, full == NULL ? &waiter : NULL, false);
     if (err != ACO_EBUSY) return err;
-    if (aco_mailbox_count(x->mailbox) > OVERFULL * (size_t)ACO_MAILBOX_COUNT) return ACO_ETOOLARGE;
+    if (aco_mailbox_count(mailbox) > OVERFULL * (size_t)ACO_MAILBOX_COUNT) return ACO_ETOOLARGE;
     if (full == NULL) full = full_of(net, target);
     if (full == NULL) return ACO_ENOMEM;
     pause_peer(peer, full);
-    return aco_mailbox_post_forced(x->mailbox, parcel);
+    return mail_post(mailbox, mail, NULL, true);
+}
+
+/* The mailbox of a coro, which often gets many messages one after the other; the network's. */
+static aco_mailbox *
+mailbox_of(aco_net *net, const uint8_t target[ACO_TARGET])
+{
+    if (net->recent != NULL && memcmp(net->recent->key + 16, target, ACO_TARGET) == 0)
+        return net->recent->mailbox;
+    aco_export_unref(net->recent);
+    net->recent = record_at(net, target);
+    return net->recent != NULL ? net->recent->mailbox : NULL;
 }
 
 static int
 message_give(aco_peer *peer, const uint8_t target[ACO_TARGET], const struct body *body,
              const aco_return *reply, bool forced)
 {
-    aco_export *x = record_at(peer->net, target);
+    aco_mailbox *mailbox = mailbox_of(peer->net, target);
+    struct mail mail = {.forced = forced};
 
-    if (x == NULL) return ACO_ENOTFOUND;
-    if (x->mailbox == NULL) {
-        aco_export_unref(x);
-        return ACO_ENOTFOUND;
-    }
-    aco_msg *msg = value_of(body);
-    aco_parcel *parcel = msg != NULL ? aco_parcel_new(msg, reply) : NULL;
-    aco_msg_unref(msg);
-    int err = parcel != NULL ? mailbox_give(peer, x, target, parcel, forced) : ACO_ENOMEM;
-    if (err != ACO_OK) aco_parcel_free(parcel);
-    aco_export_unref(x);
+    if (mailbox == NULL) return ACO_ENOTFOUND;
+    mail.msg = value_of(body);
+    if (mail.msg != NULL && reply->inbox != NULL) mail.parcel = aco_parcel_new(mail.msg, reply);
+    bool made = mail.msg != NULL && (reply->inbox == NULL || mail.parcel != NULL);
+    int err = made ? mailbox_give(peer, mailbox, target, &mail) : ACO_ENOMEM;
+    if (err != ACO_OK) aco_parcel_free(mail.parcel);
+    aco_msg_unref(mail.msg);
     return err == ACO_ECLOSED ? ACO_ENOTFOUND : err;
+}
+
+void
+aco_serve_rest(aco_net *net)
+{
+    aco_export_unref(net->recent);
+    net->recent = NULL;
 }
 
 static int

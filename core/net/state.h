@@ -3,6 +3,7 @@
  *
  *   net.c         its start, its turns, its end; the thread
  *   endpoint.c    where it listens; what it lets in
+ *   handover.c    servers behind the port of another process
  *   connection.c  one connection: from the preface to the last frame
  *   place.c       locations, and how to get there
  *   peer.c        processes that are connected, or about to be
@@ -82,7 +83,8 @@ enum aco_source_kind {
     ACO_SOURCE_INBOX,
     ACO_SOURCE_LISTENER,
     ACO_SOURCE_CONNECTION,
-    ACO_SOURCE_DISCOVERY
+    ACO_SOURCE_DISCOVERY,
+    ACO_SOURCE_INLET
 };
 
 typedef struct aco_source {
@@ -243,6 +245,11 @@ typedef struct aco_search {
     char name[];
 } aco_search;
 
+/** From where connections come that another process has accepted for this one. */
+struct aco_inlet {
+    aco_source source; /* its descriptor, -1: there is none */
+};
+
 enum { ACO_LISTENERS = 2, ACO_HALF_OPEN = 64 };
 
 struct aco_listener {
@@ -272,6 +279,9 @@ struct aco_net {
     aco_inbox *inbox;
     aco_source bell; /* the inbox's descriptor */
     struct aco_listener listeners[ACO_LISTENERS];
+    struct aco_inlet inlet;
+    uint16_t number;  /* of this process, as a server behind the port of another; 0: it is none */
+    aco_link servers; /* behind the port of this one (handover.c) */
     uint16_t port;
     aco_secret *secret;
     aco_discovery *discovery;
@@ -282,11 +292,13 @@ struct aco_net {
     size_t half_open; /* accepted, and not up */
     aco_link connections, dead, dirty;
     aco_link places, searches, peers;
-    aco_map by_id;     /* process id -> peer */
-    aco_map by_serial; /* of connections: 8 bytes -> connection */
-    aco_map records;   /* address of a local record -> struct aco_record */
-    aco_map full;      /* target -> struct aco_full */
-    aco_link status;   /* of struct aco_status: mailboxes that hear of peers */
+    aco_map by_id;      /* process id -> peer */
+    aco_map by_serial;  /* of connections: 8 bytes -> connection */
+    aco_map records;    /* address of a local record -> struct aco_record */
+    aco_buf spare;      /* memory for what is read, of whoever reads next */
+    aco_map full;       /* target -> struct aco_full */
+    aco_export *recent; /* a coro that got a message in this turn; owned reference */
+    aco_link status;    /* of struct aco_status: mailboxes that hear of peers */
     char location[ACO_ROUTE_MAX + 1], name[ACO_NAME_MAX + 1], bound[ACO_ADDRESS_TEXT];
     aco_time heartbeat, timeout;
     size_t queue_limit;
@@ -351,7 +363,17 @@ void aco_endpoint_accept(aco_net *net, struct aco_listener *listener);
 void aco_endpoint_resume(aco_net *net, struct aco_listener *listener);
 void aco_net_refused(aco_net *net, const char *who, const char *why);
 
+/* handover.c */
+int aco_handover_give(aco_net *net, uint16_t number, int fd,
+                      const uint8_t preface[ACO_PREFACE_SIZE]);
+void aco_handover_take(aco_net *net);
+int aco_inlet_open(aco_net *net, int fd);
+void aco_inlet_close(aco_net *net);
+void aco_servers_free(aco_net *net);
+
 /* connection.c */
+aco_connection *aco_connection_given(aco_net *net, int fd, const aco_address *from,
+                                     const uint8_t preface[ACO_PREFACE_SIZE]);
 aco_connection *aco_connection_dial(aco_place *place, int fd, bool connected);
 aco_connection *aco_connection_accept(aco_net *net, int fd, const aco_address *from);
 void aco_connection_event(aco_connection *c, uint32_t events);
@@ -392,6 +414,7 @@ void aco_peers_status(aco_net *net, const aco_peer *peer, bool up);
 /* serve.c */
 int aco_serve(aco_peer *peer, const aco_frame *frame, const char **why);
 void aco_serve_post(aco_net *net, aco_post *post);
+void aco_serve_rest(aco_net *net); /* the end of a turn */
 void aco_serve_forget(aco_peer *peer);
 void aco_serve_end(aco_net *net);
 

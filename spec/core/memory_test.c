@@ -62,6 +62,19 @@ static const char scenario[] =
     "        g:spawn(function() for i = 1, 5 do queue:get() end end)\n"
     "    end)\n"
     "    asyncoro.shield(function() asyncoro.yield() end)\n"
+    "    local top <close> = asyncoro.channel 'top'\n"
+    "    local sub <close> = asyncoro.channel('sub', {transform = function(_, m) return {m} end})\n"
+    "    top:subscribe(sub)\n"
+    "    sub:subscribe()\n"
+    "    top:subscribe()\n"
+    "    top:register()\n"
+    "    assert(top:deliver('m', " WAIT ", 2) == 2)\n"
+    "    assert(asyncoro.receive(0)[1] == 'm' and asyncoro.receive(0) == 'm')\n"
+    "    local full = asyncoro.spawn({mailbox = 1}, function() asyncoro.sleep(0.0001) end)\n"
+    "    top:subscribe(full)\n"
+    "    asyncoro.yield()\n"
+    "    top:send(1)\n"
+    "    top:send(2, " WAIT ")\n"
     "end)\n";
 
 static int

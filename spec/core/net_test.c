@@ -12,12 +12,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* Of both processes; NULL: they have the key file. */
 static char key_path[64];
-static const char *secret_text; /* NULL: none */
-static size_t queue_limit;      /* 0: as usual */
+static const char *secret_text;   /* NULL: none */
+static size_t queue_limit;        /* 0: as usual */
+static const char *node_location; /* of the node whose server 3 the next side is; NULL: none */
+static int server_inlet;
 
 /* A process with one engine that only has an inbox, and a coro that only has a
  * mailbox. */
@@ -41,6 +44,11 @@ side_open(struct side *s, const char *name, uint16_t port)
                                         .secret_size = secret_text ? strlen(secret_text) : 0};
     char *why = NULL;
 
+    if (node_location != NULL) {
+        options.server = 3;
+        options.inlet = server_inlet;
+        options.advertise = node_location;
+    }
     *s = (struct side){.process = aco_process_new()};
     s->inbox = aco_inbox_new();
     s->seat = aco_seat_take(s->process, s->inbox);
@@ -68,7 +76,7 @@ side_close(struct side *s)
     aco_export_unref(s->coro);
     aco_mailbox_close(NULL, s->mailbox);
     while (aco_mailbox_pop(NULL, s->mailbox, &entry))
-        aco_parcel_free(entry.u.parcel);
+        aco_entry_free(&entry);
     aco_mailbox_unref(s->mailbox);
     aco_inbox_close(s->inbox);
     aco_seat_leave(s->seat);
@@ -138,6 +146,16 @@ post_await(struct side *s, enum aco_post_kind kind)
     return NULL;
 }
 
+/* A message alone gets a parcel, so that there is one kind to look at. */
+static aco_parcel *
+parcel_from(const aco_entry *entry)
+{
+    if (entry->tag == ACO_ENTRY_PARCEL) return entry->u.parcel;
+    aco_parcel *parcel = aco_parcel_new(entry->u.msg, NULL);
+    aco_msg_unref(entry->u.msg);
+    return parcel;
+}
+
 static aco_parcel *
 mail_await(struct side *s)
 {
@@ -145,7 +163,7 @@ mail_await(struct side *s)
     aco_entry entry;
 
     while (aco_now() < end) {
-        if (aco_mailbox_pop(NULL, s->mailbox, &entry)) return entry.u.parcel;
+        if (aco_mailbox_pop(NULL, s->mailbox, &entry)) return parcel_from(&entry);
         aco_post **at = &s->posts;
         while (*at != NULL)
             at = &(*at)->next;
@@ -420,6 +438,44 @@ test_both(void)
     }
 }
 
+/* A server behind the port of a node is reached through it, and talks for itself. */
+static void
+test_server(void)
+{
+    struct side node, a, server;
+    int ends[2];
+    char where[128];
+
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
+    side_open(&node, "node", 0);
+    node_location = aco_process_route(node.process);
+    server_inlet = ends[1];
+    side_open(&server, "server", 0);
+    node_location = NULL;
+    side_open(&a, "a", 0);
+    snprintf(where, sizeof where, "%s/3", aco_process_route(node.process));
+    CHECK(strcmp(aco_process_route(server.process), where) == 0);
+    aco_return here = {.inbox = a.inbox, .task = 1, .token = 2};
+    CHECK(aco_net_peer(a.net, where, false, &here) == ACO_OK);
+    reply_check(&a, ACO_EPEERDOWN, NULL); /* the node does not know it yet */
+    CHECK(aco_net_server(node.net, 3, ends[0]) == ACO_OK);
+    CHECK(aco_net_peer(a.net, where, false, &here) == ACO_OK);
+    reply_check(&a, ACO_OK, NULL);
+    aco_export *x = far_of(&a, &server);
+    put(x, "to the server", ACO_PUT_DELIVER, &here, ACO_PENDING);
+    mail_check(&server, "to the server");
+    reply_check(&a, ACO_OK, NULL);
+    size_t count;
+    free(aco_net_peers(node.net, &count));
+    CHECK(count == 0);
+    close(ends[0]);
+    close(ends[1]);
+    aco_export_unref(x);
+    side_close(&a);
+    side_close(&server);
+    side_close(&node);
+}
+
 static void
 test_unreachable(void)
 {
@@ -488,6 +544,7 @@ test_all(void)
     test_names();
     test_both();
     test_unreachable();
+    test_server();
 }
 
 int

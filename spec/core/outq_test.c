@@ -107,7 +107,7 @@ feed(struct world *w, const uint8_t *data, size_t size)
     while (size > 0) {
         void *space;
         size_t room;
-        CHECK(aco_frames_space(&w->frames, &space, &room) == ACO_OK && room >= 65536);
+        CHECK(aco_frames_space(&w->frames, &space, &room) == ACO_OK && room >= 16384);
         size_t n = size < room ? size : room;
         memcpy(space, data, n);
         aco_frames_filled(&w->frames, n);

@@ -141,8 +141,8 @@ test_monitors(aco_process *process)
     aco_post_free(take_one(&home, ACO_POST_MAIL));
     CHECK(aco_mailbox_count(mb) == 2);
     CHECK(aco_mailbox_pop(&home.loop, mb, &entry) && entry.tag == 3);
-    CHECK(aco_mailbox_pop(&home.loop, mb, &entry) && entry.tag == ACO_ENTRY_PARCEL);
-    aco_parcel_free(entry.u.parcel);
+    CHECK(aco_mailbox_pop(&home.loop, mb, &entry) && entry.tag == ACO_ENTRY_MSG);
+    aco_entry_free(&entry);
     CHECK(aco_export_monitor(x, mb) == ACO_ENOTFOUND);
     aco_export_unref(x);
     aco_mailbox_close(&home.loop, mb);

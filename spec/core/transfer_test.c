@@ -11,6 +11,7 @@
 #include "core/net/secret.h"
 #include "core/net/secure.h"
 #include "spec/core/check.h"
+#include "spec/core/failing.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -704,6 +705,48 @@ test_many(host *h)
     CHECK(parts() == 0);
 }
 
+/* Memory ----------------------------------------------------------------------------------------
+ * Some allocation fails, of the sender's or of the receiver's: the transfer does, and the next one
+ * goes through. */
+
+static bool
+send_poor(host *h, long after, long count)
+{
+    const struct aco_transfer_options options = {.host = "127.0.0.1",
+                                                 .port = h->port,
+                                                 .secret = h->secret,
+                                                 .patience = ACO_SECOND,
+                                                 .dir = "poor",
+                                                 .flags = ACO_OFFER_FLAGS};
+
+    arm(after, count);
+    aco_transfer *t = aco_transfer_send(&options, "two");
+    if (t != NULL) t->job.run(&t->job);
+    bool came_through = disarm(count);
+    if (came_through) CHECK(t != NULL && t->err == ACO_OK);
+    if (t != NULL && t->err != ACO_OK) CHECK(t->why[0] != '\0');
+    if (t != NULL) aco_job_unref(&t->job);
+    host_stats(h, 0);
+    return came_through;
+}
+
+static void
+test_memory(aco_secret *secret)
+{
+    host h;
+
+    (void)allocate; /* is for Lua */
+    (void)lua_bytes;
+
+    host_open(&h, secret, "dest", 0, 0);
+    for (long count = 1; count <= 2; count++)
+        for (long after = 0; !send_poor(&h, after, count); after++)
+            (void)unlink("dest/poor/two");
+    (void)unlink("dest/poor/two");
+    CHECK(send_to(&h, "two", "poor", 0, 10, there("poor/two")) == ACO_OK && parts() == 0);
+    host_close(&h);
+}
+
 static void
 test_all(aco_secret *secret)
 {
@@ -729,6 +772,7 @@ test_all(aco_secret *secret)
     test_strangers(secret);
     test_none(secret);
     test_usual(secret);
+    test_memory(secret);
     CHECK(chdir("/") == 0);
     char command[64];
     snprintf(command, sizeof command, "rm -rf %s", base);

@@ -168,7 +168,7 @@ local function check_addresses(report, facts, mode)
         return
     end
     report:note("addresses: " .. table.concat(list, ", "))
-    local host <const> = one(facts, "advertise") or one(facts, "advertise6")
+    local host <const> = one(facts, "advertise")
     if mode == "K" then
         report:note("peers are told 127.0.0.1, as without a secret only this machine may connect")
     elseif not host or is_loopback(host) then
@@ -203,8 +203,10 @@ local function check_discovery(report, probe, port)
         name = name ~= "" and name ~= location and name .. " at " or ""
         report:ok(("heard %s%s (from %s)"):format(name, location, from))
     end
-    if one(facts, "failure") then
-        report:warn("could not ask everywhere: " .. one(facts, "failure"))
+    if one(facts, "failure") and one(facts, "sent") == "0" then
+        report:problem("could not ask at all: " .. one(facts, "failure"))
+    elseif one(facts, "failure") then
+        report:note("could not ask everywhere: " .. one(facts, "failure"))
     end
     if not facts.peer then
         report:note(("nobody answered within %g s; tried %s"):format(probe.listen, one(facts, "asked")),
