@@ -253,6 +253,74 @@ network_start(lua_State *L)
     return acl_job_park(L, e, &s->job, ACO_NEVER, 0, start_k);
 }
 
+/* Certificates, read again --------------------------------------------------------------------- */
+
+typedef struct reload_job {
+    aco_job job;
+    aco_secret *secret; /* owned reference */
+    int err;
+    char *why; /* owned */
+} reload_job;
+
+static void
+reload_run(aco_job *job)
+{
+    reload_job *r = (reload_job *)job;
+
+    r->err = aco_secret_reload(r->secret, &r->why);
+}
+
+static void
+reload_free(aco_job *job)
+{
+    reload_job *r = (reload_job *)job;
+
+    aco_secret_unref(r->secret);
+    free(r->why);
+    free(r);
+}
+
+static int
+reload_k(lua_State *L, int status, lua_KContext ctx)
+{
+    acl_engine *e = acl_self(L);
+
+    (void)status;
+    (void)ctx;
+    acl_wait_end(L, e, e->current);
+    const reload_job *r = *(reload_job **)lua_touserdata(L, 1);
+    if (r->err != ACO_OK)
+        return acl_fail(L, r->err, "reload_certificates: %s",
+                        r->why != NULL ? r->why : aco_err_text(r->err));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/*** Read the files of the certificates again, for the connections to come. Waits.
+@function network_reload
+@treturn boolean true
+@local */
+static int
+network_reload(lua_State *L)
+{
+    acl_engine *e = acl_self(L);
+    aco_net *net = net_of(e);
+
+    acl_wait_check(L, e, "reload_certificates");
+    lua_settop(L, 0);
+    if (net == NULL) return no_network(L, "reload_certificates");
+    aco_job **box = acl_job_box(L);
+    reload_job *r = calloc(1, sizeof *r);
+    if (r == NULL) return luaL_error(L, "not enough memory");
+    aco_job_init(&r->job, reload_run, reload_free);
+    *box = &r->job;
+    r->job.slow = true;
+    r->secret = aco_net_secret(net);
+    int err = acl_job_submit(e, &r->job);
+    if (err != ACO_OK) return acl_fail(L, err, "reload_certificates: no thread could be started");
+    return acl_job_park(L, e, &r->job, ACO_NEVER, 0, reload_k);
+}
+
 /* End ------------------------------------------------------------------------------------------ */
 
 static void
@@ -612,6 +680,7 @@ acl_open_network(lua_State *L, acl_engine *e)
     static const luaL_Reg funcs[] = {{"network_start", network_start},
                                      {"network_close", network_close},
                                      {"network_runs", network_runs},
+                                     {"network_reload", network_reload},
                                      {"network_peer", network_peer},
                                      {"network_locate_peer", network_locate_peer},
                                      {"network_peers", network_peers},

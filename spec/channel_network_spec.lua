@@ -39,6 +39,11 @@ local what = {
     unsubscribe = function(channel) return channel:unsubscribe(mine) end,
     coro = function() return mine end,
     channel = function() return news end,
+    compute = function(seconds)
+        local over = asyncoro.now() + seconds
+        while asyncoro.now() < over do end
+        return true
+    end,
     same = function(channel) return channel == news and rawequal(channel, news) end,
 }
 for order, reply in asyncoro.messages() do
@@ -107,6 +112,36 @@ describe("a channel of another process", function()
             assert.is_true(news:send "y")
             assert.equal("x!", asyncoro.receive(10))
             assert.equal("y!", asyncoro.receive(10))
+            control:send(nil)
+        end)
+    end)
+
+    it("passes messages on while the engine where it lives computes", function()
+        with_peer(NEWS, function(_, control)
+            local news = ask(control, "channel")
+            assert.is_true(news:subscribe(nil, 10))
+            local computing = asyncoro.spawn(ask, control, "compute", 0.5)
+            asyncoro.sleep(0.05)
+            assert.equal(2, news:deliver("meanwhile", 10))
+            assert.equal("meanwhile", asyncoro.receive(0))
+            assert.is_true(computing:is_alive())
+            assert.same({ true, true }, { computing:finish(10) })
+            control:send(nil)
+        end)
+    end)
+
+    it("carries large messages, in order with small ones", function()
+        with_peer(NEWS, function(_, control)
+            local news = ask(control, "channel")
+            assert.is_true(news:subscribe(nil, 10))
+            for i = 1, 5 do
+                assert.is_true(news:send(("x"):rep(2 ^ 20) .. i))
+                assert.is_true(news:send(i))
+            end
+            for i = 1, 5 do
+                assert.is_true(("x"):rep(2 ^ 20) .. i == asyncoro.receive(10))
+                assert.equal(i, asyncoro.receive(10))
+            end
             control:send(nil)
         end)
     end)

@@ -339,19 +339,22 @@ describe("channel", function()
                 end
             end)
             channel:subscribe(slow)
-            local speaker = asyncoro.isolate(function(there)
-                local late = 0
-                for i = 1, 9 do
-                    assert(there:deliver(tostring(i), 5) == 1)
-                    if select(3, there:send("", 0)) == "timeout" then late = late + 1 end
-                end
+            local speaker = asyncoro.isolate(function(there, home)
+                local sent, code = 0
+                repeat
+                    sent = sent + 1
+                    code = select(3, there:send("x", 0))
+                until code or sent > 5000
+                home:send(code)
+                for i = 1, 9 do assert(there:deliver(tostring(i), 5) == 1) end
                 there:send "end"
-                return late
-            end, channel)
-            asyncoro.sleep(0.005)
+                return sent - 1
+            end, channel, asyncoro.current())
+            assert.equal("timeout", asyncoro.receive(10))
             gate:set()
-            assert.same({ true, "123456789" }, { slow:finish(5) })
-            assert.is_true(select(2, speaker:finish(5)) > 0)
+            local _, list = slow:finish(10)
+            local _, taken = speaker:finish(10)
+            assert.equal(("x"):rep(taken) .. "123456789", list)
         end)
     end)
 

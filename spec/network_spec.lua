@@ -7,12 +7,13 @@ local peer = require "spec.peer"
 local program = require "spec.program"
 local fails, run = helper.fails, helper.run
 
--- Runs fn in a program with a network; with the coro that the other side has registered as `name`.
+-- Runs fn in a program with a network; with the coro that the other side has registered as `name`. `more(other)` gives
+-- further options of the network; then the coro is looked for everywhere.
 local function with_peer(script, fn, name, more)
     local other = peer.start(script)
     local ok, err = pcall(run, function()
-        assert(asyncoro.network(peer.options(more)))
-        fn(assert(asyncoro.locate(name or "echo", other.location, 10)), other)
+        assert(asyncoro.network(peer.options(more and more(other))))
+        fn(assert(asyncoro.locate(name or "echo", not more and other.location or nil, 10)), other)
     end)
     if not ok then peer.kill(other) end
     local code, rest = other:finish()
@@ -105,6 +106,32 @@ describe("network", function()
         end)
         local code, rest = other:finish()
         assert.same({ 0, "5000\n" }, { code, rest })
+    end)
+
+    it("reports at the end what could not be sent", function()
+        local other = peer.start "asyncoro.current():register 'sink' asyncoro.receive()"
+        local folder = program.folder()
+        local script = program.write(folder .. "/client.lua", ([[
+            local asyncoro = require "asyncoro"
+            assert(asyncoro.network { secret = %q, host = "127.0.0.1", discovery = false, linger = 0.05 })
+            local sink = assert(asyncoro.locate("sink", arg[1], 10))
+            os.execute("kill -STOP " .. arg[2])
+            for i = 1, 20 do sink:send(("x"):rep(2 ^ 20), 0.1) end
+        ]]):format(peer.SECRET))
+        local code, _, err = program.run { script, other.location, tostring(math.tointeger(other.id)) }
+        peer.kill(other)
+        other:finish()
+        program.remove(folder)
+        assert.equal(0, code)
+        assert.matches("the network has ended with %d+ bytes not sent", err)
+    end)
+
+    it("reads certificates again, when it has some", function()
+        run(function()
+            fails("notfound", "no network", asyncoro.reload_certificates())
+            assert(asyncoro.network(peer.options()))
+            assert.is_true(asyncoro.reload_certificates()) -- which is none of them
+        end)
     end)
 
     it("keeps a process from forking", function()
@@ -413,6 +440,29 @@ describe("peers", function()
             fails("notfound", "is no peer", asyncoro.close_peer(other.location))
         end)
         assert.equal(0, (other:finish()))
+    end)
+
+    it("are found where a file, a list or a function says", function()
+        local folder = program.folder()
+        local ways = {
+            function(place) return { peers = { place } } end,
+            function(place) return { find = function() return { place } end } end,
+            function(place)
+                return { file = program.write(folder .. "/peers", "# those that there are\n" .. place .. "\n") }
+            end,
+            function(place) return { dns = place } end,
+        }
+        for _, way in ipairs(ways) do
+            with_peer(peer.ECHO, function(echo, other)
+                assert.same({ asyncoro.location(other.location) }, asyncoro.peers())
+                echo:send(nil)
+            end, nil, function(other)
+                local discovery = way(other.location)
+                discovery.broadcast, discovery.multicast = false, false
+                return { discovery = discovery }
+            end)
+        end
+        program.remove(folder)
     end)
 
     it("can be left", function()

@@ -190,7 +190,7 @@ void aco_channels_lost(aco_process *process, const uint8_t peer[16]);
 /** There is room again on the way to a process for which gate->ops->cast gave ACO_EBUSY. */
 void aco_channels_room(aco_process *process, const uint8_t peer[16]);
 
-/** All of them: this process is another one, after a fork. */
+/** All of them: this process is another one, after a fork, or has ended. */
 void aco_channels_renew(aco_process *process);
 
 /** Give to the gate what is to be sent, by its own operation, or by this function, which may have

@@ -190,7 +190,10 @@ aco_seat_leave(aco_seat *seat)
     if (seat->idle) process->idle--;
     bool last = process->engines == 0;
     pthread_mutex_unlock(&process->lock);
-    if (last) aco_exports_forget(process);
+    if (last) {
+        aco_exports_forget(process);
+        aco_channels_renew(process);
+    }
     aco_inbox_unref(seat->inbox);
     aco_process_unref(process);
     free(seat);

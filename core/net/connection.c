@@ -767,7 +767,7 @@ heartbeat(aco_connection *c, aco_time now)
         return;
     }
     aco_time quiet = now - c->sent;
-    aco_outq_rest(&c->peer->queue);
+    aco_outq_trim(&c->peer->queue);
     if (quiet >= net->heartbeat) {
         aco_put_u64(body, (uint64_t)now);
         (void)aco_peer_queue(c->peer, ACO_F_PING, 0, NULL, body, sizeof body, NULL);

@@ -592,6 +592,7 @@ net_open(aco_net *net, const struct aco_net_options *options, char **why)
     int err = net_open_kernel(net, why);
 
     if (err != ACO_OK) return err;
+    net->stop = net->closing = false; /* of the last one, perhaps */
     net->secret = aco_secret_ref(options->secret);
     err = aco_endpoint_open(net, options, why);
     if (err != ACO_OK) return err;
@@ -601,7 +602,6 @@ net_open(aco_net *net, const struct aco_net_options *options, char **why)
     if (err == ACO_OK) err = net_discovery(net, options, why);
     if (err == ACO_OK) err = net_peers(net, options, why);
     if (err == ACO_OK) err = aco_process_set_route(net->process, net->location);
-    net->stop = net->closing = false;
     if (err == ACO_OK) err = thread_start(net);
     return err;
 }

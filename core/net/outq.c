@@ -372,10 +372,10 @@ aco_outq_add(aco_outq *q, int type, int flags, const uint8_t *target, const void
 }
 
 void
-aco_outq_rest(aco_outq *q)
+aco_outq_trim(aco_outq *q)
 {
-    free(q->spare);
-    q->spare = NULL;
+    while (q->chunk_count > 0)
+        free(piece_kept(&q->chunks, &q->chunk_count));
 }
 
 void
@@ -389,8 +389,7 @@ aco_outq_free(aco_outq *q)
     pieces_free(q, &q->ready);
     pieces_free(q, &q->control);
     pieces_free(q, &q->small);
-    while (q->chunk_count > 0)
-        free(piece_kept(&q->chunks, &q->chunk_count));
+    aco_outq_trim(q);
     while (q->short_count > 0)
         free(piece_kept(&q->shorts, &q->short_count));
     aco_outq_init(q);

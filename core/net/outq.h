@@ -51,7 +51,7 @@ ACO_MUSTUSE int aco_outq_add(aco_outq *q, int type, int flags, const uint8_t *ta
 int aco_outq_iov(aco_outq *q, struct iovec *pieces, int max);
 
 /** Give back memory that is kept for frames to come. */
-void aco_outq_rest(aco_outq *q);
+void aco_outq_trim(aco_outq *q);
 
 /** So many bytes of it were written. */
 void aco_outq_consumed(aco_outq *q, size_t size);

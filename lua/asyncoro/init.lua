@@ -42,7 +42,8 @@ local nouns <const> = {
     file = "file", group = "group", http = "http", ignore_peers = "network", listen = "socket", locate = "names",
     locate_channel = "names", locate_peer = "network", locate_rci = "names", lock = "lock", log = "log",
     network = "network", peer = "network", peer_status = "network", peers = "network", process = "process",
-    queue = "queue", rci = "rci", resolve = "resolve", rlock = "lock", select = "select", semaphore = "semaphore",
+    queue = "queue", rci = "rci", reload_certificates = "network", resolve = "resolve", rlock = "lock",
+    select = "select", semaphore = "semaphore",
     send_file = "transfer", signal = "signal", socket = "socket", stderr = "standard", stdin = "standard",
     stdout = "standard", supervisor = "supervisor", thread_pool = "pool", tls = "tls", udp = "udp",
 }

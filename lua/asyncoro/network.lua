@@ -363,4 +363,15 @@ function network.close_peer(location)
     return core.network_leave(check_location("close_peer", location))
 end
 
+--- Read the files of the certificates again, for the connections to come; those that are there go on. When one of the
+-- files is wrong nothing changes. Waits.
+-- @function reload_certificates
+-- @treturn boolean true
+-- @treturn[2] nil
+-- @treturn[2] string message
+-- @treturn[2] string "notfound" without a network; else what is wrong with the files
+function network.reload_certificates()
+    return core.network_reload()
+end
+
 return network

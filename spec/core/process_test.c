@@ -99,6 +99,7 @@ test_outcome(aco_process *process)
     CHECK(exit != NULL && aco_msg_size(exit) == 4);
     aco_msg_unref(exit);
     post = calloc(1, sizeof *post);
+    post->kind = ACO_POST_SPACE;
     CHECK(aco_export_post(found, post) == ACO_ENOTFOUND);
     aco_export_unref(found);
     engine_close(&home);

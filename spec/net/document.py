@@ -31,6 +31,10 @@ def examples():
         "bye": wire.frame(wire.BYE, bytes([wire.CODES.index("protocol")]) + b"a frame of type 99"),
         "part1": long[0][:37], "part2": long[1][:12],
         "reply": wire.frame(wire.REPLY, struct.pack(">Q", 2) + wire.encode(BOX)),
+        "put": wire.frame(1, struct.pack(">QqII", 2, 1700000000, 0, 0o644) + b"odd/a", 5),
+        "have": wire.frame(3, bytes(40)), "start": wire.frame(4, bytes(8)) + b"hi" + wire.frame(5),
+        "result": wire.frame(6, b"\0/srv/files/odd/a"), "remove": wire.frame(2, b"odd/a"),
+        "none": wire.frame(6, b"\1there is no file"),
     }
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Files over the wire, as docs/protocol_files.md has it: both sides, as an implementation of its own.
+"""Files over the wire, as docs/protocol.md has it: both sides, as an implementation of its own.
 
     files.py SECRET put LOCATION FILE PATH [overwrite] [checksum] [resume] [stop=BYTES]
     files.py SECRET remove LOCATION PATH
