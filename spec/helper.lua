@@ -42,7 +42,7 @@ end
 --- Does this machine speak IPv6 to itself?
 function helper.has_ipv6()
     local list <close> = io.open "/proc/net/if_inet6"
-    return list ~= nil and list:read("a"):find("^0+1 ", 1, false) ~= nil
+    return list ~= nil and ("\n" .. list:read "a"):find "\n0+1 " ~= nil
 end
 
 --- The rest of the results, after nil, a message with this text in it, and this code.

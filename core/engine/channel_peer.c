@@ -287,10 +287,10 @@ aco_chan_refuse(struct aco_channels *all, channel_peer *peer, const uint8_t targ
 int
 aco_chan_say(aco_channel *channel, channel_peer *peer, int type)
 {
-    uint8_t home = !channel->far;
+    uint8_t side[CH_ID] = {!channel->far}; /* 1: from home */
     bool sided = type == CH_PAUSE || type == CH_RESUME;
 
-    return aco_chan_send(channel, peer, type, &home, sided, NULL, NULL);
+    return aco_chan_send(channel, peer, type, side, sided, NULL, NULL);
 }
 
 /* Take what is to be cast next out of its queue. */

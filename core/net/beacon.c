@@ -47,6 +47,14 @@ compute_mac(const uint8_t key[ACO_BEACON_KEY], const uint8_t *data, size_t size,
     return length >= MAC;
 }
 
+/* Of a time that may be anything. */
+static uint64_t
+microseconds(double seconds)
+{
+    if (!(seconds > 0)) return 0;
+    return seconds < 1e12 ? (uint64_t)(seconds * 1e6) : UINT64_C(1000000000000000000);
+}
+
 size_t
 aco_beacon_write(const struct aco_beacon *beacon, const uint8_t key[ACO_BEACON_KEY],
                  uint8_t data[ACO_BEACON_MAX])
@@ -61,7 +69,7 @@ aco_beacon_write(const struct aco_beacon *beacon, const uint8_t key[ACO_BEACON_K
     put(data + 6, 0, 2);
     memcpy(data + 8, beacon->process, 16);
     memcpy(data + 24, beacon->nonce, 16);
-    put(data + 40, (uint64_t)(fmin(fmax(beacon->time, 0), 1e12) * 1e6), 8);
+    put(data + 40, microseconds(beacon->time), 8);
     put(at, location, 2);
     memcpy(at + 2, beacon->location, location);
     at += 2 + location;

@@ -189,7 +189,8 @@ answer(aco_discovery *d, aco_time now, const aco_address *to, unsigned interface
 
     if (d->silent) return;
     d->filled = now;
-    d->tokens = fmin(d->tokens + fmax(earned, 0), d->answers);
+    if (earned > 0) d->tokens += earned;
+    if (d->tokens > d->answers) d->tokens = d->answers;
     if (d->tokens < 1) {
         d->counts.withheld++;
         return;

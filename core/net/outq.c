@@ -360,6 +360,7 @@ aco_outq_add(aco_outq *q, int type, int flags, const uint8_t *target, const void
     uint64_t uncounted = 0;
     struct lane *lane = NULL;
 
+    if (ACO_UNLIKELY(head_size > ACO_OUTQ_HEAD)) return ACO_EINVALID;
     if (ACO_UNLIKELY(is_control(type))) {
         if (size > ACO_FRAME_MAX) return ACO_EINVALID;
         return small_add(q, &q->control, &uncounted, type, flags, head, head_size, msg);
