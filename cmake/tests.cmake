@@ -17,7 +17,7 @@ if(ASYNCORO_TESTS)
         add_test(NAME ${name} COMMAND ${name})
         set_tests_properties(${name} PROPERTIES TIMEOUT 120)
     endforeach()
-    foreach(name memory_test alloc_test transfer_test) # which let allocations fail
+    foreach(name memory_test alloc_test outq_memory_test transfer_test) # which let allocations fail
         if(TARGET ${name})
             target_link_options(${name} PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc)
         endif()
