@@ -84,6 +84,7 @@ start_run(aco_job *job)
     aco_secret *secret = NULL;
 
     s->err = aco_secret_new(&s->secret, &secret, &s->why);
+    aco_secret_rest(); /* the thread may be cut off at the end of the process */
     if (s->err != ACO_OK) return;
     const char *warning = aco_secret_warning(secret);
     s->warning = warning != NULL ? strdup(warning) : NULL;
@@ -268,6 +269,7 @@ reload_run(aco_job *job)
     reload_job *r = (reload_job *)job;
 
     r->err = aco_secret_reload(r->secret, &r->why);
+    aco_secret_rest();
 }
 
 static void

@@ -5,6 +5,7 @@
 #include "core/net/key.h"
 #include "core/net/secure.h"
 
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -366,4 +367,10 @@ aco_secret_warning(const aco_secret *secret)
     if (!secret->is_weak) return NULL;
     return "the secret is short or uniform: whoever records a connection can try out guesses; "
            "`asyncoro secret FILE` makes a good one";
+}
+
+void
+aco_secret_rest(void)
+{
+    OPENSSL_thread_stop();
 }

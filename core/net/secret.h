@@ -40,6 +40,9 @@ ACO_MUSTUSE int aco_secret_reload(aco_secret *secret, char **why);
 /** What is to be said about it to its owner (a short secret), or NULL. */
 const char *aco_secret_warning(const aco_secret *secret);
 
+/** The calling thread needs no secrets for a while: what OpenSSL keeps for it goes. */
+void aco_secret_rest(void);
+
 /** For secure.c: a TLS connection of the modes that have one; NULL without memory. */
 struct ssl_st *aco_secret_connection(aco_secret *secret, bool server);
 

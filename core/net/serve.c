@@ -10,6 +10,11 @@
  * the usual limit. */
 enum { OVERFULL = 8 };
 
+/* The lane of large answers, and of ends: the end of a coro must not overtake its last answer. No
+ * coro has this target. */
+static const uint8_t answers[ACO_TARGET];
+enum { LARGE = ACO_FRAME_PART / 2 };
+
 /* A frame being read: what is left of its body. */
 struct body {
     const uint8_t *at;
@@ -318,7 +323,7 @@ exit_send(aco_peer *peer, const uint8_t target[ACO_TARGET], enum aco_reason reas
 
     memcpy(head, target, ACO_TARGET);
     head[ACO_TARGET] = wire[reason];
-    (void)aco_peer_queue(peer, ACO_F_EXIT, 0, NULL, head, sizeof head, exit);
+    (void)aco_peer_queue(peer, ACO_F_EXIT, 0, answers, head, sizeof head, exit);
 }
 
 static void
@@ -654,7 +659,9 @@ reply_send(aco_net *net, aco_post *post)
     aco_connection *c = aco_map_get(&net->by_serial, key, sizeof key);
     if (c == NULL || c->peer == NULL) return;
     if (post->msg != NULL && aco_msg_size(post->msg) <= c->message_max)
-        (void)aco_peer_queue(c->peer, ACO_F_REPLY, 0, NULL, id, sizeof id, post->msg);
+        (void)aco_peer_queue(c->peer, ACO_F_REPLY, 0,
+                             aco_msg_size(post->msg) > LARGE ? answers : NULL, id, sizeof id,
+                             post->msg);
     else
         ack(c->peer, id, post->msg != NULL ? ACO_ETOOLARGE : post->err);
 }

@@ -7,7 +7,8 @@ local coros = {}
 
 -- Gives back what it is asked with.
 function coros.mirror()
-    for message, reply in asyncoro.messages() do
+    while true do -- messages() would end at nil
+        local message, reply = asyncoro.receive()
         if reply then reply(message) end
     end
 end
@@ -15,7 +16,8 @@ end
 -- Counts numbered messages, {number, ...}; a call is answered with the count and what was out of order.
 function coros.keeper()
     local count, faults = 0, {}
-    for message, reply in asyncoro.messages() do
+    while true do
+        local message, reply = asyncoro.receive()
         if reply then
             reply { count = count, faults = table.concat(faults, " ") }
             count = 0
@@ -31,13 +33,15 @@ function coros.busy()
     for seconds in asyncoro.messages() do
         local stop = asyncoro.now() + seconds
         while asyncoro.now() < stop do end -- luacheck: ignore 542
-        local last, message = 0, asyncoro.receive(0)
-        while message do
-            last = message == last + 1 and message or -1
-            message = asyncoro.receive(0)
-        end
-        local _, reply = asyncoro.receive()
-        reply(last)
+        local last = 0
+        repeat
+            local message, reply = asyncoro.receive()
+            if reply then
+                reply(last)
+            else
+                last = message == last + 1 and message or -1
+            end
+        until reply
     end
 end
 
