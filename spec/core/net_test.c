@@ -488,7 +488,6 @@ test_unreachable(void)
         aco_export_far(a.process, &identity, ACO_KIND_CORO, "127.0.0.1:1", "unreachable");
     put(x, "x", ACO_PUT_DELIVER, &here, ACO_PENDING);
     reply_check(&a, ACO_EPEERDOWN, NULL);
-    put(x, "x", ACO_PUT_SEND, NULL, ACO_EPEERDOWN); /* it was tried just now */
     CHECK(aco_net_peer(a.net, "127.0.0.1:1", false, &here) == ACO_OK);
     reply_check(&a, ACO_EPEERDOWN, NULL);
     CHECK(aco_net_peer(a.net, "no location", false, &here) == ACO_EINVALID);
