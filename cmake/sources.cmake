@@ -24,7 +24,7 @@ if(ACO_LLHTTP)
     list(APPEND ACO_BINDING_SOURCES bindings/http.c bindings/http_head.c)
 endif()
 set(ACO_LUA_FILES
-    asyncoro/atexit.lua asyncoro/categories.lua asyncoro/channel.lua asyncoro/class.lua asyncoro/cli.lua asyncoro/cli/doctor.lua
+    asyncoro/atexit.lua asyncoro/categories.lua asyncoro/channel.lua asyncoro/class.lua asyncoro/cli.lua asyncoro/cli/doctor.lua asyncoro/cli/secret.lua
     asyncoro/complete.lua asyncoro/event.lua asyncoro/file.lua asyncoro/group.lua asyncoro/http.lua
     asyncoro/http/body.lua asyncoro/http/client.lua asyncoro/http/request.lua asyncoro/http/response.lua
     asyncoro/http/server.lua asyncoro/http/url.lua asyncoro/http/websocket.lua

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Two processes for w9, w10 and w12: the program starts itself once more, with the word "there" behind its arguments;
--- that one runs there(asyncoro) in a registered coro, this one here(asyncoro, handle, n), and prints the figure that it gives.
+-- that one runs there(asyncoro) in a registered coro, this one here(asyncoro, handle, n), and prints the figure that it
+-- gives.
 local asyncoro <const> = require "asyncoro"
 
 -- Both know the location, so nobody has to be discovered.
