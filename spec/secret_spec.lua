@@ -27,8 +27,8 @@ describe("asyncoro secret", function()
 
     it("writes it into a file that only its owner can read, and says what to do with it", function()
         local path <const> = folder .. "/secret"
-        local code <const>, out <const>, err <const> = run({ "-c", "umask 0; exec \"$0\" secret \"$1\"", program.path, path },
-            { program = "sh" })
+        local line <const> = "umask 0; exec \"$0\" secret \"$1\""
+        local code <const>, out <const>, err <const> = run({ "-c", line, program.path, path }, { program = "sh" })
         assert.same({ 0, "" }, { code, err })
         assert.matches(SECRET, program.read(path))
         assert.equal("600", program.capture("stat -c %a " .. path))

@@ -32,7 +32,10 @@ aco_carrier_init(aco_carrier *c, int fd, int wake, aco_time patience)
 void
 aco_carrier_fini(aco_carrier *c)
 {
-    if (c->secure != NULL) aco_secure_free(c->secure);
+    if (c->secure != NULL) {
+        aco_secure_free(c->secure);
+        aco_secret_rest(); /* the thread may be cut off at the end of the process */
+    }
     c->secure = NULL;
     free(c->block);
     c->block = NULL;
