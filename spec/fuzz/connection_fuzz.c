@@ -25,24 +25,12 @@ struct side {
     aco_mailbox *mailbox;
     aco_export *coro;
     aco_net *net;
-    aco_place *there; /* at the door */
+    aco_place *there; /* that is dialed */
 };
 
-/* Opened once; the door is where both ends of a connection come from. */
+/* Opened once. */
 static struct side plain, secret;
-static int door = -1;
-static aco_address door_address;
-
-static void
-door_open(void)
-{
-    aco_address any;
-
-    CHECK(aco_address_parse(&any, "127.0.0.1", 0) == ACO_OK);
-    door = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK(door >= 0 && bind(door, (struct sockaddr *)&any.storage, any.size) == 0);
-    CHECK(listen(door, 8) == 0 && aco_address_of(&door_address, door, false) == ACO_OK);
-}
+static aco_address stranger;
 
 static void
 side_open(struct side *s, const char *key_path, const char *text)
@@ -50,7 +38,7 @@ side_open(struct side *s, const char *key_path, const char *text)
     struct aco_net_options options = {.host = "127.0.0.1", .name = "side", .dest_path = ""};
     struct aco_secret_options how = {
         .key_path = key_path, .secret = text, .secret_size = text != NULL ? strlen(text) : 0};
-    char *why = NULL, where[64];
+    char *why = NULL;
 
     s->process = aco_process_new();
     s->inbox = aco_inbox_new();
@@ -64,8 +52,7 @@ side_open(struct side *s, const char *key_path, const char *text)
     aco_secret_unref(options.secret);
     s->net = aco_net_of(s->process);
     pthread_mutex_lock(&s->net->lock);
-    snprintf(where, sizeof where, "127.0.0.1:%d", aco_address_port(&door_address));
-    s->there = aco_place_get(s->net, where);
+    s->there = aco_place_get(s->net, "127.0.0.1:1");
     CHECK(s->there != NULL);
 }
 
@@ -77,26 +64,11 @@ open_all(void)
 
     CHECK(mkdtemp(path) != NULL);
     snprintf(key, sizeof key, "%s/key", path);
-    door_open();
+    CHECK(aco_address_parse(&stranger, "127.0.0.1", 1) == ACO_OK);
     side_open(&plain, key, NULL);
     side_open(&secret, NULL, "a secret for nonsense, and for nothing else");
     unlink(key);
     rmdir(path);
-}
-
-/* Both ends of a connection that is reset when it is closed, so that it leaves nothing behind. */
-static void
-pair_open(int *client, int *server)
-{
-    struct linger reset = {.l_onoff = 1};
-
-    *client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK(*client >= 0 &&
-          connect(*client, (struct sockaddr *)&door_address.storage, door_address.size) == 0);
-    *server = accept4(door, NULL, NULL, SOCK_CLOEXEC);
-    CHECK(*server >= 0);
-    setsockopt(*client, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    setsockopt(*server, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
 }
 
 /* The other side proves that it has the key. */
@@ -114,7 +86,7 @@ prove(const struct side *s, aco_connection *c, int fd)
         CHECK(send(fd, preface, sizeof preface, 0) == sizeof preface);
     }
     aco_secure *other = aco_secure_new(s->net->secret, fd, c->dialed, preface, "127.0.0.1",
-                                       aco_address_port(&door_address));
+                                       c->dialed ? s->there->location.port : 0);
     int err = ACO_EBUSY;
     for (int i = 0; i < 8 && (err != ACO_OK || c->stage != ACO_STAGE_HELLO); i++) {
         aco_connection_event(c, EPOLLIN);
@@ -178,12 +150,12 @@ settle(struct side *s)
 static void
 talk(struct side *s, unsigned how, size_t piece, const uint8_t *data, size_t size)
 {
-    int client, server;
+    int ends[2];
 
-    pair_open(&client, &server);
-    int mine = how & DIALED ? client : server, theirs = how & DIALED ? server : client;
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    int mine = ends[0], theirs = ends[1];
     aco_connection *c = how & DIALED ? aco_connection_dial(s->there, mine, true)
-                                     : aco_connection_accept(s->net, mine, &door_address);
+                                     : aco_connection_accept(s->net, mine, &stranger);
     CHECK(c != NULL);
     if (how & DIALED) s->there->dial = c;
     uint64_t serial = c->serial;
@@ -203,7 +175,7 @@ talk(struct side *s, unsigned how, size_t piece, const uint8_t *data, size_t siz
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (door < 0) open_all();
+    if (plain.net == NULL) open_all();
     if (size < 2) return 0;
     unsigned how = data[0] & 7;
     bool is_secret = how & SECRET && !(how & KNOWN);
