@@ -172,6 +172,27 @@ test_wrong(void)
     refused(secret_of(good, NULL), secret_of(good, NULL), for_a_file, PORT, "first bytes");
 }
 
+/* A stranger without the key who sends the server's own proof back. */
+static void
+test_mirror(void)
+{
+    uint8_t nonce[32] = {1}, answer[64];
+    int fds[2];
+    aco_secret *secret = secret_of(NULL, key_path);
+
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+    aco_secure *server = aco_secure_new(secret, fds[0], true, for_messages, NULL, PORT);
+    CHECK(send(fds[1], nonce, sizeof nonce, 0) == sizeof nonce);
+    CHECK(aco_secure_shake(server) == ACO_EBUSY);
+    CHECK(recv(fds[1], answer, sizeof answer, MSG_DONTWAIT) == sizeof answer);
+    CHECK(send(fds[1], answer + 32, 32, 0) == 32);
+    CHECK(aco_secure_shake(server) == ACO_EAUTH);
+    aco_secure_free(server);
+    aco_secret_unref(secret);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static size_t
 memory_used(void)
 {
@@ -239,6 +260,7 @@ main(void)
     test_good(good, 65536);
     test_good(good, 1);
     test_wrong();
+    test_mirror();
     for (int server = 0; server < 2; server++) {
         test_nonsense(NULL, server);
         test_nonsense(good, server);
