@@ -114,7 +114,7 @@ message(struct life *p, unsigned life, unsigned number, int what, bool padded,
 static bool
 put(struct life *p, aco_export *x, aco_parcel *parcel, enum aco_put how)
 {
-    int err = aco_export_put(x, parcel, how, NULL);
+    int err = aco_export_put(x, parcel, (int)how, NULL);
 
     if (err == ACO_OK || err == ACO_PENDING) return true;
     aco_parcel_free(parcel);
