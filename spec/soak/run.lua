@@ -274,8 +274,8 @@ local function soak(plan, folder)
     local what <const> = ("%d peers for %g s"):format(plan.peers, seconds)
     local after <const> = target:ask "settle"
     say("%s: %d came, %d left, %d were killed; %d messages sent, %d deliveries, %d calls, %d echoes, %d names, %d files; "
-        .. "the slowest confirmation %.3f s; %.0f s of processor time", what, last.joined, last.left, last.killed, last.sent, last.delivered, last.called,
-        last.echoed, last.located, last.files, slowest, target:sample().cpu)
+        .. "the slowest confirmation %.3f s; %.0f s of processor time", what, last.joined, last.left, last.killed,
+        last.sent, last.delivered, last.called, last.echoed, last.located, last.files, slowest, target:sample().cpu)
     check_sound(last, what)
     local least <const> = math.min(last.delivered, last.called, last.echoed, last.located, last.files, last.killed)
     check(least > 0, "%s: there was traffic of each kind", what)
