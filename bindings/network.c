@@ -439,6 +439,7 @@ peer_k(lua_State *L, int status, lua_KContext ctx)
     }
     if (err == ACO_ETIMEOUT) return acl_fail(L, err, "peer %s: it did not answer in time", where);
     const char *words = acl_ask_words(L, err);
+    if (strncmp(words, where, strlen(where)) == 0) return acl_fail(L, err, "peer %s", words);
     return acl_fail(L, err, "peer %s: %s", where, words);
 }
 

@@ -7,7 +7,7 @@ set(ACO_CORE_SOURCES
     core/engine/watchdog.c core/io/address.c core/io/certificate.c core/io/child.c core/io/file.c core/io/datagram.c core/io/lookup.c core/io/path.c core/io/signals.c core/io/sigpipe.c core/io/socket.c core/io/stream.c
     core/io/tls.c core/io/tls_bio.c core/io/tls_context.c core/io/tls_error.c
     core/net/airwave.c core/net/beacon.c core/net/carrier.c core/net/connection.c core/net/dest.c core/net/discovery.c
-    core/net/endpoint.c core/net/frame.c core/net/gate.c core/net/handover.c core/net/interface.c core/net/key.c core/net/location.c
+    core/net/endpoint.c core/net/frame.c core/net/gate.c core/net/handover.c core/net/hello.c core/net/interface.c core/net/key.c core/net/location.c
     core/net/net.c core/net/offer.c core/net/outq.c core/net/part.c core/net/peer.c core/net/place.c
     core/net/preface.c core/net/probe.c core/net/probe_peer.c core/net/proof.c core/net/receive.c core/net/receiver.c
     core/net/search.c core/net/secret.c core/net/secure.c core/net/serve.c core/net/transfer.c)

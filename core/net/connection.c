@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* connection.c -- one connection of a pair of processes: the preface, the handshake, HELLO, frames,
- * and its end (docs/protocol.md). */
+/* connection.c -- one connection of a pair of processes: the preface, the handshake, frames, and
+ * its end (docs/protocol.md); hello.c has what is between the handshake and the first frame. */
 #include "core/net/state.h"
 
 #include "core/base/clock.h"
@@ -20,12 +20,11 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* How long the system may take to connect, and both sides to get to know each other; to say
- * good-bye; bytes that one connection reads in one turn; that the system holds unsent. */
+/* How long the system may take to connect, and both sides to get to know each other; bytes that one
+ * connection reads, and writes, in one turn; that the system holds unsent. */
 #define CONNECT_TIME (10 * ACO_SECOND)
 #define SHAKE_TIME (10 * ACO_SECOND)
-#define LEAVE_TIME (2 * ACO_SECOND)
-enum { READ_TURN = 256 * 1024, UNSENT = 128 * 1024, PIECES = 32, HELLO_MAX = 1024 };
+enum { READ_TURN = 256 * 1024, WRITE_TURN = 512 * 1024, UNSENT = 128 * 1024, PIECES = 32 };
 
 static void
 say(char *out, size_t size, const char *format, ...)
@@ -58,8 +57,8 @@ connection_new(aco_net *net, int fd)
     return c;
 }
 
-static void
-stage_set(aco_connection *c, enum aco_stage stage, aco_time until)
+void
+aco_connection_stage(aco_connection *c, enum aco_stage stage, aco_time until)
 {
     c->stage = stage;
     c->until = until;
@@ -75,7 +74,7 @@ aco_connection_dial(aco_place *place, int fd, bool connected)
     c->dialed = true;
     c->place = place;
     say(c->remote, sizeof c->remote, "%s", place->text);
-    stage_set(c, ACO_STAGE_CONNECTING, aco_now() + CONNECT_TIME);
+    aco_connection_stage(c, ACO_STAGE_CONNECTING, aco_now() + CONNECT_TIME);
     aco_net_watch_fd(c->net, &c->source, EPOLLOUT);
     if (connected) aco_connection_event(c, EPOLLOUT);
     return c;
@@ -90,7 +89,7 @@ aco_connection_accept(aco_net *net, int fd, const aco_address *from)
     aco_address_text(from, c->remote);
     net->half_open++;
     c->counted = true;
-    stage_set(c, ACO_STAGE_PREFACE, aco_now() + SHAKE_TIME);
+    aco_connection_stage(c, ACO_STAGE_PREFACE, aco_now() + SHAKE_TIME);
     aco_net_watch_fd(net, &c->source, EPOLLIN);
     return c;
 }
@@ -116,13 +115,14 @@ aco_connection_free(aco_connection *c)
     aco_secure_free(c->secure);
     aco_frames_free(&c->frames);
     aco_buf_free(&c->out);
+    free(c->hello);
     if (c->source.fd >= 0) close(c->source.fd);
     free(c);
 }
 
 /* It counts among those that are under way no more. */
-static void
-settle(aco_connection *c)
+void
+aco_connection_settle(aco_connection *c)
 {
     if (c->counted) c->net->half_open--;
     c->counted = false;
@@ -134,7 +134,7 @@ connection_bury(aco_connection *c)
 {
     aco_net *net = c->net;
 
-    settle(c);
+    aco_connection_settle(c);
     aco_net_alarm(net, &c->alarm, ACO_NEVER);
     aco_net_watch_fd(net, &c->source, 0);
     if (c->dirty) aco_link_remove(&c->dirty_link);
@@ -176,8 +176,8 @@ aco_connection_dirty(aco_connection *c)
 }
 
 /* A frame of the connection's own, before its peer's. */
-static int
-own_frame(aco_connection *c, int type, const void *body, size_t size)
+int
+aco_connection_put(aco_connection *c, int type, const void *body, size_t size)
 {
     uint8_t head[ACO_FRAME_HEAD];
 
@@ -229,10 +229,10 @@ aco_connection_flush(aco_connection *c)
     size_t put = 0;
 
     if (c->stage < ACO_STAGE_HELLO) return;
-    for (;;) {
+    for (size_t total = 0;; total += put) {
         int count = pieces_gather(c, pieces);
         if (count == 0) break;
-        int err = aco_secure_write(c->secure, pieces, count, &put);
+        int err = total < WRITE_TURN ? aco_secure_write(c->secure, pieces, count, &put) : ACO_EBUSY;
         if (err == ACO_EBUSY) {
             aco_net_watch_fd(c->net, &c->source, EPOLLIN | EPOLLOUT);
             return;
@@ -290,7 +290,7 @@ secure_begin(aco_connection *c)
         fail(c, ACO_ENOMEM, "not enough memory");
         return;
     }
-    stage_set(c, ACO_STAGE_SECURING, aco_now() + SHAKE_TIME);
+    aco_connection_stage(c, ACO_STAGE_SECURING, aco_now() + SHAKE_TIME);
     shake(c);
 }
 
@@ -316,7 +316,7 @@ connected(aco_connection *c)
         fail(c, ACO_ERESET, "the connection was closed at once");
         return;
     }
-    stage_set(c, ACO_STAGE_PREFACE, aco_now() + SHAKE_TIME);
+    aco_connection_stage(c, ACO_STAGE_PREFACE, aco_now() + SHAKE_TIME);
     aco_net_watch_fd(c->net, &c->source, EPOLLIN);
 }
 
@@ -418,224 +418,16 @@ preface_get(aco_connection *c)
         preface_serve(c);
 }
 
-/* HELLO ---------------------------------------------------------------------------------------- */
-
-static uint8_t *
-put_str(uint8_t *at, const char *text)
-{
-    size_t size = strlen(text);
-
-    at = aco_mp_str(at, (uint32_t)size);
-    memcpy(at, text, size);
-    return at + size;
-}
-
-static uint8_t *
-put_float(uint8_t *at, const char *key, double value)
-{
-    return aco_mp_float(put_str(at, key), value);
-}
-
-static int
-hello_send(aco_connection *c)
-{
-    uint8_t body[HELLO_MAX], *at = body;
-    const aco_net *net = c->net;
-
-    at = aco_mp_map(at, 9);
-    at = aco_mp_int(put_str(at, "version"), ACO_PROTOCOL_VERSION);
-    at = aco_mp_bin(put_str(at, "process"), 16);
-    memcpy(at, aco_process_id(net->process), 16);
-    at = put_str(put_str(at + 16, "name"), net->name);
-    at = put_str(put_str(at, "location"), net->location);
-    at = put_str(put_str(at, "agent"), aco_version());
-    at = put_float(at, "heartbeat", (double)net->heartbeat / ACO_SECOND);
-    at = put_float(at, "timeout", (double)net->timeout / ACO_SECOND);
-    at = aco_mp_int(put_str(at, "message"), ACO_NET_MESSAGE_MAX);
-    at = put_float(at, "time", aco_wall_time());
-    return own_frame(c, ACO_F_HELLO, body, (size_t)(at - body));
-}
-
-struct hello {
-    uint8_t process[16];
-    bool has_process, probe; /* probe: it only looks, and wants to be no peer */
-    int64_t version, message;
-    double heartbeat, timeout;
-    char name[ACO_NAME_MAX + 1], location[ACO_ROUTE_MAX + 1];
-};
-
-static bool
-is_key(const aco_mp_item *key, const char *word)
-{
-    return key->size == strlen(word) && memcmp(key->u.data, word, key->size) == 0;
-}
-
-static void
-text_take(const aco_mp_item *value, char *out, size_t max)
-{
-    if (value->type != ACO_MP_STR || value->size > max) return;
-    memcpy(out, value->u.data, value->size);
-    out[value->size] = '\0';
-}
-
-static double
-number_of(const aco_mp_item *value)
-{
-    if (value->type == ACO_MP_FLOAT) return value->u.number;
-    return value->type == ACO_MP_INT ? (double)value->u.integer : 0;
-}
-
-static void
-hello_field(struct hello *h, const aco_mp_item *key, const aco_mp_item *value)
-{
-    if (key->type != ACO_MP_STR) return;
-    if (is_key(key, "version") && value->type == ACO_MP_INT) h->version = value->u.integer;
-    if (is_key(key, "message") && value->type == ACO_MP_INT) h->message = value->u.integer;
-    if (is_key(key, "probe") && value->type == ACO_MP_BOOL) h->probe = value->u.boolean;
-    if (is_key(key, "heartbeat")) h->heartbeat = number_of(value);
-    if (is_key(key, "timeout")) h->timeout = number_of(value);
-    if (is_key(key, "name")) text_take(value, h->name, ACO_NAME_MAX);
-    if (is_key(key, "location")) text_take(value, h->location, ACO_ROUTE_MAX);
-    if (is_key(key, "process") && value->type == ACO_MP_BIN && value->size == 16) {
-        memcpy(h->process, value->u.data, 16);
-        h->has_process = true;
-    }
-}
-
-/* Values of later versions may be of any kind: skip the rest of one. */
-static bool
-skip(aco_mp_reader *reader, const aco_mp_item *item, int depth)
-{
-    size_t count = item->type == ACO_MP_ARRAY ? item->size
-                   : item->type == ACO_MP_MAP ? 2 * (size_t)item->size
-                                              : 0;
-    aco_mp_item inner;
-
-    if (count > 0 && depth > 8) return false;
-    while (count-- > 0)
-        if (aco_mp_next(reader, &inner) != ACO_OK || !skip(reader, &inner, depth + 1)) return false;
-    return true;
-}
-
-static bool
-hello_read(struct hello *h, const uint8_t *body, size_t size)
-{
-    aco_mp_reader reader = {.at = body, .end = body + size};
-    aco_mp_item map, key, value;
-
-    memset(h, 0, sizeof *h);
-    if (aco_mp_next(&reader, &map) != ACO_OK || map.type != ACO_MP_MAP) return false;
-    for (uint32_t i = 0; i < map.size; i++) {
-        if (aco_mp_next(&reader, &key) != ACO_OK || aco_mp_next(&reader, &value) != ACO_OK)
-            return false;
-        hello_field(h, &key, &value);
-        if (!skip(&reader, &value, 0)) return false;
-    }
-    return h->has_process && h->version >= 1 && h->message >= 65536;
-}
-
-/* Is the connection that we have, or make, to this process kept, and this new one refused? */
-static bool
-is_duplicate(const aco_connection *c, const struct hello *h)
-{
-    const aco_net *net = c->net;
-    const aco_peer *peer = aco_peer_find(net, h->process);
-    bool lower = memcmp(aco_process_id(net->process), h->process, 16) < 0;
-
-    if (c->dialed || !lower) return false;
-    if (peer != NULL && peer->connection != NULL && peer->connection->dialed) return true;
-    if (peer != NULL && peer->place != NULL && peer->place->dial != NULL) return true;
-    for (const aco_link *l = net->places.next; l != &net->places; l = l->next) {
-        const aco_place *place = ACO_CONTAINER_OF(l, aco_place, link);
-        if (place->dial != NULL && strcmp(place->text, h->location) == 0) return true;
-    }
-    return false;
-}
-
-/* Say who we are; the other side closes then. */
-static void
-answer_probe(aco_connection *c)
-{
-    settle(c);
-    if (hello_send(c) == ACO_OK)
-        stage_set(c, ACO_STAGE_LEAVING, aco_now() + LEAVE_TIME);
-    else
-        connection_bury(c);
-}
-
-static void
-hello_take(aco_connection *c, const aco_frame *frame)
-{
-    aco_net *net = c->net;
-    struct hello h;
-
-    if (frame->type == ACO_F_BYE) {
-        fail(c, frame->size > 0 ? aco_wire_error(frame->body[0]) : ACO_EREFUSED, "%.*s",
-             frame->size > 1 ? (int)(frame->size - 1) : 0, (const char *)frame->body + 1);
-        return;
-    }
-    if (frame->type != ACO_F_HELLO || !hello_read(&h, frame->body, frame->size)) {
-        aco_connection_bye(c, ACO_W_PROTOCOL, "HELLO expected");
-        return;
-    }
-    if (memcmp(h.process, aco_process_id(net->process), 16) == 0) {
-        aco_connection_bye(c, ACO_W_INVALID, "this is the process itself");
-        return;
-    }
-    if (net->closing) {
-        aco_connection_bye(c, ACO_W_SHUTDOWN, "the process ends its network");
-        return;
-    }
-    if (h.probe && !c->dialed) {
-        answer_probe(c);
-        return;
-    }
-    if (is_duplicate(c, &h)) {
-        aco_connection_bye(c, ACO_W_DUPLICATE, "another connection of this pair is kept");
-        return;
-    }
-    aco_peer *peer = aco_peer_find(net, h.process);
-    if (peer != NULL && peer->connection != NULL) {
-        if (c->dialed && peer->connection->dialed) { /* reached by two names */
-            aco_place *place = c->place;
-            c->place = NULL;
-            aco_place_connected(place, c, peer);
-            aco_connection_bye(c, ACO_W_DUPLICATE, "another connection of this pair is kept");
-            return;
-        }
-        aco_connection_lose(peer->connection, ACO_EPEERDOWN, "it has connected anew");
-        peer = aco_peer_find(net, h.process);
-    }
-    if (peer == NULL) peer = aco_peer_new(net, h.process);
-    if (peer == NULL || (!c->dialed && hello_send(c) != ACO_OK) ||
-        aco_map_put(&net->by_serial, c->key, sizeof c->key, c) != ACO_OK) {
-        aco_connection_bye(c, ACO_W_NOMEM, "not enough memory");
-        return;
-    }
-    settle(c);
-    snprintf(peer->name, sizeof peer->name, "%s", h.name);
-    snprintf(peer->location, sizeof peer->location, "%s", h.location);
-    if ((uint64_t)h.message < c->message_max) c->message_max = (uint32_t)h.message;
-    aco_time theirs = (aco_time)(h.heartbeat * 3 * ACO_SECOND);
-    c->timeout = theirs > net->timeout && h.heartbeat < 1e6 ? theirs : net->timeout;
-    c->peer = peer;
-    c->received = c->sent = aco_now_coarse();
-    stage_set(c, ACO_STAGE_UP, ACO_NEVER);
-    aco_net_alarm(net, &c->alarm, aco_now() + net->heartbeat);
-    aco_place *place = c->place;
-    c->place = NULL;
-    peer->connection = c;
-    if (place != NULL) aco_place_connected(place, c, peer);
-    aco_peer_up(peer, c);
-}
+/* Frames ----------------------------------------------------------------------------------------
+ */
 
 /* Security is settled: say who we are; the acceptor waits to hear it. */
 static void
 secured(aco_connection *c)
 {
-    stage_set(c, ACO_STAGE_HELLO, aco_now() + SHAKE_TIME);
+    aco_connection_stage(c, ACO_STAGE_HELLO, aco_now() + SHAKE_TIME);
     aco_frames_init(&c->frames, ACO_NET_MESSAGE_MAX);
-    if (c->dialed && hello_send(c) != ACO_OK) fail(c, ACO_ENOMEM, "not enough memory");
+    if (c->dialed && aco_hello_send(c, false) != ACO_OK) fail(c, ACO_ENOMEM, "not enough memory");
 }
 
 static void read_frames(aco_connection *c);
@@ -661,19 +453,35 @@ shake(aco_connection *c)
 
 /* Reading -------------------------------------------------------------------------------------- */
 
+/* It said BYE. */
+static void
+left(aco_connection *c, const aco_frame *frame)
+{
+    int size = frame->size > 1 ? (int)(frame->size - 1) : 0;
+    const char *why = (const char *)frame->body + 1;
+
+    if (c->stage == ACO_STAGE_UP)
+        fail(c, ACO_EPEERDOWN, "it said good-bye: %.*s", size, why);
+    else
+        fail(c, frame->size > 0 ? aco_wire_error(frame->body[0]) : ACO_EREFUSED, "%.*s", size, why);
+}
+
 static void
 frame_take(aco_connection *c, const aco_frame *frame)
 {
     const char *why = "malformed frame";
 
     if (c->stage == ACO_STAGE_LEAVING) return;
-    if (c->stage == ACO_STAGE_HELLO) {
-        hello_take(c, frame);
+    if (frame->type == ACO_F_BYE) {
+        left(c, frame);
         return;
     }
-    if (frame->type == ACO_F_BYE) {
-        fail(c, ACO_EPEERDOWN, "it said good-bye: %.*s",
-             frame->size > 1 ? (int)(frame->size - 1) : 0, (const char *)frame->body + 1);
+    if (c->stage == ACO_STAGE_HELLO) {
+        aco_hello_take(c, frame);
+        return;
+    }
+    if (c->stage == ACO_STAGE_START) {
+        aco_start_take(c, frame);
         return;
     }
     c->net->stats.received_messages++;
@@ -706,6 +514,7 @@ read_all(aco_connection *c)
         void *space;
         size_t size, got = 0;
         int err = aco_frames_space(&c->frames, &space, &size);
+        if (size > READ_TURN) size = READ_TURN;
         if (err == ACO_OK) err = aco_secure_read(c->secure, space, size, &got);
         if (err == ACO_EBUSY) return;
         if (err != ACO_OK) {
@@ -720,7 +529,10 @@ read_all(aco_connection *c)
         taken += got;
         if (!frames_take(c)) return;
         if (got < size && !aco_secure_holds(c->secure)) return;
-    } while (taken < READ_TURN || aco_secure_holds(c->secure));
+    } while (taken < READ_TURN);
+    if (c->hungry || !aco_secure_holds(c->secure)) return; /* the system tells of the rest */
+    c->hungry = true;
+    aco_net_alarm(c->net, &c->alarm, aco_now());
 }
 
 /* One memory for what is read serves all connections that are idle between frames. */
@@ -774,7 +586,8 @@ heartbeat(aco_connection *c, aco_time now)
         quiet = 0;
     }
     aco_time next = now + net->heartbeat - quiet, end = c->received + c->timeout;
-    aco_net_alarm(net, &c->alarm, next < end ? next : end);
+    if (end < next) next = end;
+    aco_net_alarm(net, &c->alarm, c->hungry ? aco_now() : next);
 }
 
 void
@@ -785,13 +598,21 @@ aco_connection_alarm(aco_connection *c, aco_time now)
         [ACO_STAGE_PREFACE] = "it said nothing in time",
         [ACO_STAGE_SECURING] = "the handshake took too long",
         [ACO_STAGE_HELLO] = "it did not say who it is in time",
+        [ACO_STAGE_START] = "it did not start in time",
         [ACO_STAGE_LEAVING] = "it was left",
     };
 
-    if (c->stage != ACO_STAGE_UP)
+    if (c->hungry) {
+        c->hungry = false;
+        read_frames(c);
+        if (c->dead) return;
+    }
+    if (c->stage == ACO_STAGE_UP)
+        heartbeat(c, now);
+    else if (c->until <= now)
         aco_connection_lose(c, ACO_ETIMEOUT, what[c->stage]);
     else
-        heartbeat(c, now);
+        aco_net_alarm(c->net, &c->alarm, c->hungry ? aco_now() : c->until);
 }
 
 /* Say why, send it if that can be done at once, and go once the other side has closed: a connection
@@ -815,13 +636,13 @@ aco_connection_bye(aco_connection *c, uint8_t code, const char *why)
     bool counts = code != ACO_W_DUPLICATE && code != ACO_W_SHUTDOWN && code != ACO_W_INVALID;
     if (counts) aco_net_refused(c->net, c->remote, why);
     bool up = peer != NULL && c->stage == ACO_STAGE_UP;
-    settle(c);
+    aco_connection_settle(c);
     c->peer = NULL;
     c->place = NULL;
     int err = up ? aco_outq_rest(&peer->queue, &c->out) : ACO_OK; /* BYE goes between frames */
-    if (err == ACO_OK) err = own_frame(c, ACO_F_BYE, body, size + 1);
+    if (err == ACO_OK) err = aco_connection_put(c, ACO_F_BYE, body, size + 1);
     if (err == ACO_OK)
-        stage_set(c, ACO_STAGE_LEAVING, aco_now() + LEAVE_TIME);
+        aco_connection_stage(c, ACO_STAGE_LEAVING, aco_now() + ACO_LEAVE_TIME);
     else
         connection_bury(c);
     if (peer != NULL) {

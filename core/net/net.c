@@ -659,7 +659,7 @@ aco_net_stats(aco_net *net, struct aco_net_stats *stats)
         aco_receiver_stats(net->receiver, &files);
         stats->refused += files.refused;
         if (stats->refusal[0] == '\0' && files.refused > 0)
-            snprintf(stats->refusal, sizeof stats->refusal, "a file: %.140s", files.refusal);
+            snprintf(stats->refusal, sizeof stats->refusal, "a file: %.300s", files.refusal);
     }
     pthread_mutex_unlock(&net->lock);
 }

@@ -71,7 +71,7 @@ struct aco_net_stats {
     uint64_t peers, links, sent_messages, received_messages, sent_bytes, received_bytes;
     uint64_t refused;  /* connections: wrong secret, wrong version, malformed ... */
     uint64_t limited;  /* connections that came too fast */
-    char refusal[160]; /* the last one, in words */
+    char refusal[320]; /* the last one, in words */
 };
 void aco_net_stats(aco_net *net, struct aco_net_stats *stats);
 

@@ -223,9 +223,8 @@ aco_place_visit(aco_place *place, const aco_return *who)
 }
 
 void
-aco_place_connected(aco_place *place, aco_connection *c, aco_peer *peer)
+aco_place_connected(aco_place *place, const aco_peer *peer)
 {
-    (void)c;
     place->dial = NULL;
     lookup_drop(place);
     place->failures = 0;
@@ -240,6 +239,24 @@ aco_place_connected(aco_place *place, aco_connection *c, aco_peer *peer)
         next = l->next;
         if (other != peer && other->place == place && other->connection == NULL)
             aco_peer_lost(other, "another process lives there now");
+    }
+}
+
+/* Whoever lives here has connected to us at the same time, and that connection is to serve. */
+void
+aco_place_await(aco_place *place, aco_connection *c, const uint8_t process[16])
+{
+    aco_place *other = c->place;
+
+    lookup_drop(place);
+    place->reached = true;
+    memcpy(place->id, process, sizeof place->id);
+    place->dial = other == NULL ? c : NULL;
+    if (other == NULL) c->place = place;
+    while (other != NULL && !aco_list_empty(&place->waiters)) {
+        aco_link *waiter = place->waiters.next;
+        aco_link_remove(waiter);
+        aco_list_append(&other->waiters, waiter);
     }
 }
 

@@ -5,6 +5,7 @@
  *   endpoint.c    where it listens; what it lets in
  *   handover.c    servers behind the port of another process
  *   connection.c  one connection: from the preface to the last frame
+ *   hello.c       who is at its other end; which of several connections of a pair stays
  *   place.c       locations, and how to get there
  *   peer.c        processes that are connected, or about to be
  *   serve.c       what peers want of this process
@@ -40,6 +41,7 @@ enum aco_frame_type {
     ACO_F_PING = 3,
     ACO_F_PONG = 4,
     ACO_F_PART = 5,
+    ACO_F_START = 6,
     ACO_F_SEND = 10,
     ACO_F_DELIVER = 11,
     ACO_F_CALL = 12,
@@ -121,6 +123,7 @@ enum aco_stage {
     ACO_STAGE_PREFACE,    /* the first 8 bytes of the other side are to come */
     ACO_STAGE_SECURING,
     ACO_STAGE_HELLO,
+    ACO_STAGE_START, /* accepted, and both have said HELLO: the other side is to decide */
     ACO_STAGE_UP,
     ACO_STAGE_LEAVING /* said BYE: what comes is thrown away, until the other side closes */
 };
@@ -133,16 +136,18 @@ struct aco_connection {
     uint64_t serial;
     enum aco_stage stage;
     bool dialed, dirty, dead;
+    bool hungry;    /* its security layer holds bytes that the next turn is to read */
     bool counted;   /* among those that are under way */
     uint8_t key[8]; /* the serial, as net->by_serial has it */
     aco_link dirty_link;
     uint8_t preface[ACO_PREFACE_SIZE];
     uint8_t preface_got;
-    aco_place *place; /* dialed */
+    aco_place *place; /* it is to reach: dialed, or taken instead (aco_place_await) */
     aco_secure *secure;
     aco_frames frames;
     aco_buf out; /* the preface, HELLO, BYE: they go before what the peer's queue holds */
     size_t out_sent;
+    struct aco_hello *hello;        /* of the other side, until UP */
     aco_peer *peer;                 /* UP */
     aco_time received, sent, until; /* the last sign of the peer; ours; the end of this stage */
     uint32_t message_max;           /* largest body the peer takes */
@@ -383,11 +388,22 @@ void aco_connection_flush(aco_connection *c);
 void aco_connection_bye(aco_connection *c, uint8_t code, const char *why); /* and lose it */
 void aco_connection_lose(aco_connection *c, int err, const char *why);
 void aco_connection_free(aco_connection *c);
+void aco_connection_stage(aco_connection *c, enum aco_stage stage, aco_time until);
+void aco_connection_settle(aco_connection *c); /* it counts among those under way no more */
+int aco_connection_put(aco_connection *c, int type, const void *body,
+                       size_t size); /* a frame of its own, before its peer's */
+
+/* hello.c */
+#define ACO_LEAVE_TIME (2 * ACO_SECOND) /* to say good-bye */
+int aco_hello_send(aco_connection *c, bool connected);
+void aco_hello_take(aco_connection *c, const aco_frame *frame);
+void aco_start_take(aco_connection *c, const aco_frame *frame);
 
 /* place.c */
 aco_place *aco_place_get(aco_net *net, const char *text);     /* NULL: no location, or no memory */
 int aco_place_visit(aco_place *place, const aco_return *who); /* ACO_OK: it is up; ACO_PENDING */
-void aco_place_connected(aco_place *place, aco_connection *c, aco_peer *peer);
+void aco_place_connected(aco_place *place, const aco_peer *peer);
+void aco_place_await(aco_place *place, aco_connection *c, const uint8_t process[16]);
 void aco_place_failed(aco_place *place, int err, const char *why);
 void aco_place_left(aco_net *net, const aco_peer *peer);
 void aco_place_alarm(aco_place *place);

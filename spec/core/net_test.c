@@ -84,15 +84,32 @@ side_close(struct side *s)
     aco_process_unref(s->process);
 }
 
-/* The record of the other side's coro, as a handle that has come makes it. */
+/* The record of the other side's coro at `route`. */
 static aco_export *
-far_of(struct side *s, const struct side *other)
+far_at(struct side *s, const struct side *other, const char *route)
 {
     aco_identity identity;
 
     aco_export_identity(other->coro, &identity);
-    return aco_export_far(s->process, &identity, ACO_KIND_CORO, aco_process_route(other->process),
-                          "far");
+    return aco_export_far(s->process, &identity, ACO_KIND_CORO, route, "far");
+}
+
+/* The same, as a handle that has come makes it. */
+static aco_export *
+far_of(struct side *s, const struct side *other)
+{
+    return far_at(s, other, aco_process_route(other->process));
+}
+
+/* The same, at another name of this machine. */
+static aco_export *
+far_by(struct side *s, const struct side *other, const char *host)
+{
+    const char *port = strrchr(aco_process_route(other->process), ':');
+    char route[64];
+
+    snprintf(route, sizeof route, "%s%s", host, port);
+    return far_at(s, other, route);
 }
 
 static void
@@ -414,16 +431,16 @@ test_names(void)
     side_close(&a);
 }
 
-/* Both dial the other at the same time: one connection is left, and nothing is
+/* Both dial the other at the same time, by whichever name: one connection is left, and nothing is
  * lost. */
 static void
-test_both(void)
+test_both(const char *to_b, const char *to_a)
 {
-    for (int round = 0; round < 20; round++) {
+    for (int round = 0; round < 8; round++) {
         struct side a, b;
         side_open(&a, "a", 0);
         side_open(&b, "b", 0);
-        aco_export *x = far_of(&a, &b), *y = far_of(&b, &a);
+        aco_export *x = far_by(&a, &b, to_b), *y = far_by(&b, &a, to_a);
         put(x, "from a", ACO_PUT_SEND, NULL, ACO_OK);
         put(y, "from b", ACO_PUT_SEND, NULL, ACO_OK);
         mail_check(&b, "from a");
@@ -436,6 +453,37 @@ test_both(void)
         side_close(&a);
         side_close(&b);
     }
+}
+
+/* A process that has dialed us is reached by any of its names over the connection that is there. */
+static void
+test_two_names(void)
+{
+    struct side a, b;
+    struct aco_net_stats stats;
+    char where[64];
+
+    side_open(&a, "a", 0);
+    side_open(&b, "b", 0);
+    aco_return here = {.inbox = a.inbox, .task = 1, .token = 2};
+    aco_export *x = far_of(&a, &b), *y = far_of(&b, &a);
+    put(y, "hello", ACO_PUT_SEND, NULL, ACO_OK);
+    mail_check(&a, "hello");
+    snprintf(where, sizeof where, "[::1]%s", strrchr(aco_process_route(b.process), ':'));
+    for (int round = 0; round < 2; round++) {
+        CHECK(aco_net_peer(a.net, where, false, &here) == ACO_OK);
+        reply_check(&a, ACO_OK, NULL);
+    }
+    put(x, "and back", ACO_PUT_SEND, NULL, ACO_OK);
+    mail_check(&b, "and back");
+    aco_net_stats(a.net, &stats);
+    CHECK(stats.peers == 1 && stats.links == 1 && stats.refused == 0);
+    aco_net_stats(b.net, &stats);
+    CHECK(stats.peers == 1 && stats.links == 1 && stats.refused == 0);
+    aco_export_unref(x);
+    aco_export_unref(y);
+    side_close(&a);
+    side_close(&b);
 }
 
 /* A server behind the port of a node is reached through it, and talks for itself. */
@@ -541,7 +589,10 @@ test_all(void)
     test_ends();
     test_loss();
     test_names();
-    test_both();
+    test_both("127.0.0.1", "127.0.0.1");
+    test_both("127.0.0.1", "[::1]");
+    test_both("[::1]", "[::1]");
+    test_two_names();
     test_unreachable();
     test_server();
 }

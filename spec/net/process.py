@@ -212,8 +212,15 @@ class Link:
         if kind != wire.HELLO:
             raise wire.ProtocolError("it did not say HELLO")
         self.peer = wire.decode(body)
-        if self.accepted:
-            self.send(wire.HELLO, mine)
+        if not self.accepted:
+            self.send(wire.START)
+            return
+        self.send(wire.HELLO, mine)
+        kind, _, body = self._next()
+        if kind == wire.BYE:
+            raise wire.ProtocolError("left: %s" % body[1:].decode(errors="replace"), wire.CODES[body[0]])
+        if kind != wire.START:
+            raise wire.ProtocolError("it did not say START")
 
     # Writing ---------------------------------------------------------------------------------
 

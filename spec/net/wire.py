@@ -13,7 +13,7 @@ import msgpack
 
 # Frames ------------------------------------------------------------------------------------------
 
-HELLO, BYE, PING, PONG, PART = 1, 2, 3, 4, 5
+HELLO, BYE, PING, PONG, PART, START = 1, 2, 3, 4, 5, 6
 SEND, DELIVER, CALL, ACK, REPLY, REQUEST, KILL, WATCH, UNWATCH, EXIT = range(10, 20)
 PAUSE, RESUME, LOCATE, FORGET = 20, 21, 22, 23
 CH_SUBSCRIBE, CH_UNSUBSCRIBE, CH_PUBLISH, CH_CAST, CH_COUNT, CH_CLOSED = range(32, 38)
