@@ -105,6 +105,7 @@ connect_result(lua_State *L, aco_stream *s, int err)
 
     if (err == ACO_OK) {
         lua_settop(L, AT_STREAM);
+        acl_stream_remember(s); /* a connection that was reset knows its other side no more */
         return 1;
     }
     int errnum = errno;
