@@ -224,7 +224,7 @@ seek_wait(lua_State *L, const seek *s)
     int err = s->deadline != 0 || afar ? ACO_OK : ACO_ETIMEOUT;
 
     if (err == ACO_OK && afar) err = seek_afar(L, s);
-    if ((err == ACO_EPEERDOWN || err == ACO_EINVALID) && seeks_here(L, e))
+    if ((err == ACO_EPEERDOWN || err == ACO_EINVALID || err == ACO_ENOTFOUND) && seeks_here(L, e))
         err = s->deadline != 0 ? ACO_OK : ACO_ETIMEOUT; /* no network any more, or no name for it */
     if (err != ACO_OK) {
         name_wait_end(e);

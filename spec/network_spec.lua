@@ -76,6 +76,26 @@ describe("network", function()
         program.remove(folder)
     end)
 
+    it("refuses a port of discovery from the environment that is none, unless discovery is off", function()
+        local script = 'print(select(2, require "asyncoro".network { host = "127.0.0.1", discovery = %s }))'
+        for _, text in ipairs { "no", "0", "65536", "1.5" } do
+            local env = { ASYNCORO_DISCOVERY_PORT = text }
+            local code, out, err = program.run({ "-e", script:format "nil" }, { env = env })
+            assert.same({ 0, "network: ASYNCORO_DISCOVERY_PORT: a port of 1 to 65535 expected, got '" .. text ..
+                "'\tinvalid\n", "" },
+                { code, out, err })
+            assert.same({ 0, "\n", "" }, { program.run({ "-e", script:format "false" }, { env = env }) })
+        end
+    end)
+
+    it("finds no name elsewhere when it has ended", function()
+        run(function() assert(asyncoro.network(peer.options())) end)
+        run(function()
+            fails("notfound", "no coro has the name", core.locate("name", "localhost:1", 1))
+            assert.is_nil(asyncoro.locate("name", nil, 0.01))
+        end)
+    end)
+
     it("starts by itself when something needs it, but not in isolates of its own", function()
         local folder = program.folder()
         local code, out, err = program.run({ "-e", [[

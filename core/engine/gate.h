@@ -42,7 +42,8 @@ struct aco_gate_ops {
     int (*watch)(aco_gate *gate, aco_export *x);
 
     /** Find a name at a location (NULL: at every peer), or wait until it is there; answered to
-     * `who`. The caller looks in this process itself. ACO_EINVALID: no location. */
+     * `who`. The caller looks in this process itself. ACO_EINVALID: no location; ACO_ENOTFOUND: no
+     * network. */
     int (*locate)(aco_gate *gate, const char *where, const char *name, size_t size, bool wait,
                   const aco_return *who);
 

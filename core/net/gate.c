@@ -245,8 +245,9 @@ locate(aco_gate *gate, const char *where, const char *name, size_t size, bool wa
     aco_net *net = net_of(gate);
 
     pthread_mutex_lock(&net->lock);
-    int err = net->running && !net->closing ? aco_search_start(net, where, name, size, wait, who)
-                                            : ACO_EPEERDOWN;
+    int err = !net->running  ? ACO_ENOTFOUND
+              : net->closing ? ACO_EPEERDOWN
+                             : aco_search_start(net, where, name, size, wait, who);
     if (err == ACO_OK) aco_net_kick(net);
     pthread_mutex_unlock(&net->lock);
     return err;

@@ -47,9 +47,13 @@ local function check_discovery(given)
     return known
 end
 
+-- The port that the environment asks for; nil and a message when that is none.
 local function port_of_environment()
-    local port <const> = math.tointeger(tonumber(os.getenv "ASYNCORO_DISCOVERY_PORT"))
-    return port and port > 0 and port <= 65535 and port or nil
+    local text <const> = os.getenv "ASYNCORO_DISCOVERY_PORT"
+    if not text or text == "" then return end
+    local port <const> = math.tointeger(tonumber(text))
+    if port and port > 0 and port <= 65535 then return port end
+    return nil, ("network: ASYNCORO_DISCOVERY_PORT: a port of 1 to 65535 expected, got '%s'"):format(text)
 end
 
 -- Secrets ---------------------------------------------------------------------------------------
@@ -135,7 +139,7 @@ end
 
 -- Start -----------------------------------------------------------------------------------------
 
-local function settings_of(given, discovery, secret)
+local function settings_of(given, discovery, secret, port)
     local settings <const> = {}
     for name, value in pairs(given) do settings[name] = value end
     settings.secret = secret
@@ -143,7 +147,7 @@ local function settings_of(given, discovery, secret)
     settings.peers = discovery.peers
     settings.broadcast = discovery.broadcast ~= false
     settings.multicast = discovery.multicast ~= false
-    settings.discovery_port = discovery.port or port_of_environment()
+    settings.discovery_port = port
     return settings
 end
 
@@ -179,8 +183,11 @@ function network.network(opts)
         discovery.file and of_file(discovery.file) }
     local secret <const>, message <const>, code <const> = find_secret(given)
     if secret == nil and message then return nil, message, code end
+    local port, refusal = discovery.port, nil
+    if not port and given.discovery ~= false then port, refusal = port_of_environment() end
+    if refusal then return nil, refusal, "invalid" end
     local location <const>, warning <const>, word <const> =
-        core.network_start(settings_of(given, discovery, secret))
+        core.network_start(settings_of(given, discovery, secret, port))
     if location == nil then return nil, warning, word end
     if warning then log:warning("network: %s", warning) end
     for _, function_or_false in pairs(find) do
