@@ -53,6 +53,16 @@ function program.capture(command)
     return (text:gsub("\n$", ""))
 end
 
+--- Builds the C program that runs a script in itself, spec/embed/run.c, into a folder.
+-- @treturn string its path
+function program.embedding(folder)
+    local lib <const> = quote(program.lib_folder)
+    local out <const> = program.capture(("cc -std=c11 -Wall -Wextra -Werror -Ibindings spec/embed/run.c -L%s -lasyncoro "
+        .. "-Wl,-rpath,$(realpath %s) -o %s/run 2>&1"):format(lib, lib, folder))
+    if out ~= "" then error(out, 2) end
+    return folder .. "/run"
+end
+
 --- A new private folder; remove it with program.remove.
 function program.folder()
     return program.capture("mktemp -d")
