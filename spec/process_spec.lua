@@ -78,7 +78,8 @@ describe("process.run", function()
             assert.error_matches(function() process.run { "a\0b" } end, "zero byte")
             assert.error_matches(function() process.run("true", { cvd = "/" }) end, "unknown option 'cvd'")
             assert.error_matches(function() process.run("true", { stdin = "merge" }) end, "only standard error")
-            assert.error_matches(function() process.run("true", { stdout = "paper" }) end, "^spawn: option 'stdout': 'pipe', 'inherit'")
+            assert.error_matches(function() process.run("true", { stdout = "paper" }) end,
+                "^spawn: option 'stdout': 'pipe', 'inherit'")
         end)
     end)
 

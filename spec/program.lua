@@ -91,7 +91,7 @@ end
 local TIMEOUT <const> = "timeout -s KILL "
 
 local function with_limit(opts)
-    return setmetatable({limit = TIMEOUT .. (opts.seconds or LIMIT)}, {__index = opts})
+    return setmetatable({limit = TIMEOUT .. (opts and opts.seconds or LIMIT)}, {__index = opts})
 end
 
 --- Runs the program to its end.
