@@ -197,6 +197,13 @@ put_call_k(lua_State *L, int status, lua_KContext deadline)
     return put_woken(L, deadline, ACO_PUT_CALL);
 }
 
+/* A short message that is just sent goes on its way as it has been encoded. */
+static bool
+send_at_once(void *x, const void *data, size_t size)
+{
+    return aco_export_send(x, data, size);
+}
+
 /* Encode the message and put it into the mailbox. */
 static int
 put_message(lua_State *L, acl_remote *r, const aco_return *reply, aco_time deadline,
@@ -205,8 +212,10 @@ put_message(lua_State *L, acl_remote *r, const aco_return *reply, aco_time deadl
     aco_msg *msg;
 
     lua_settop(L, PUT_MESSAGE);
-    int err = acl_encode(L, PUT_MESSAGE, &msg);
+    bool far = op == ACO_PUT_SEND && acl_remote_is_far(r);
+    int err = acl_encode_for(L, PUT_MESSAGE, far ? send_at_once : NULL, r->x, &msg);
     if (err != ACO_OK) return acl_fail(L, err, "%s: %s", put_words[op], lua_tostring(L, -1));
+    if (msg == NULL) return sent(L, acl_self(L), r);
     aco_parcel *parcel = aco_parcel_new(msg, reply);
     aco_msg_unref(msg);
     if (parcel == NULL) return luaL_error(L, "not enough memory");

@@ -608,17 +608,34 @@ encode_value(encoder *enc, int idx, const acl_place *where)
     }
 }
 
+/* A value that fits into the first block for certain, and needs nothing of Lua. */
+static bool
+is_short(lua_State *L, int idx)
+{
+    switch (lua_type(L, idx)) {
+    case LUA_TSTRING:
+        return lua_rawlen(L, idx) <= FIRST_BLOCK - ACO_MP_HEAD;
+    case LUA_TNUMBER:
+    case LUA_TBOOLEAN:
+    case LUA_TNIL:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* Encode the value at idx, an absolute index. What is above `top` then is the caller's to drop; of
  * an error its text alone is there. */
 static int
 encode_whole(encoder *enc, lua_State *L, int idx, int top)
 {
-    luaL_checkstack(L, LUA_MINSTACK, NULL);
-    lua_settop(L, top + 3);
-    acl_codec_classes(L);
     enc->L = L;
     enc->data = enc->at = enc->first;
     enc->end = enc->first + sizeof enc->first;
+    if (is_short(L, idx)) return encode_value(enc, idx, NULL);
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    lua_settop(L, top + 3);
+    acl_codec_classes(L);
     enc->block = top + 1;
     enc->seen = top + 2;
     enc->cells = top + 3;
@@ -634,17 +651,26 @@ encode_whole(encoder *enc, lua_State *L, int idx, int top)
 }
 
 int
-acl_encode(lua_State *L, int idx, aco_msg **msg)
+acl_encode_for(lua_State *L, int idx, bool (*take)(void *arg, const void *data, size_t size),
+               void *arg, aco_msg **msg)
 {
     encoder enc;
     int top = lua_gettop(L);
     int err = encode_whole(&enc, L, lua_absindex(L, idx), top);
 
     if (err != ACO_OK) return err;
-    *msg = aco_msg_new(enc.data, (size_t)(enc.at - enc.data));
+    size_t size = (size_t)(enc.at - enc.data);
+    bool taken = take != NULL && take(arg, enc.data, size);
+    *msg = taken ? NULL : aco_msg_new(enc.data, size);
     lua_settop(L, top);
-    if (*msg == NULL) luaL_error(L, "not enough memory");
+    if (*msg == NULL && !taken) luaL_error(L, "not enough memory");
     return ACO_OK;
+}
+
+int
+acl_encode(lua_State *L, int idx, aco_msg **msg)
+{
+    return acl_encode_for(L, idx, NULL, NULL, msg);
 }
 
 int
@@ -655,8 +681,9 @@ acl_encode_string(lua_State *L, int idx)
     int err = encode_whole(&enc, L, lua_absindex(L, idx), top);
 
     if (err != ACO_OK) return err;
+    luaL_checkstack(L, 1, NULL);
     lua_pushlstring(L, (const char *)enc.data, (size_t)(enc.at - enc.data));
-    lua_replace(L, top + 1);
+    lua_insert(L, top + 1);
     lua_settop(L, top + 1);
     return ACO_OK;
 }

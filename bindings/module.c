@@ -9,6 +9,7 @@
 #include "bindings/fork.h"
 #include "bindings/http.h"
 #include "bindings/isolate.h"
+#include "bindings/issue.h"
 #include "bindings/digest.h"
 #include "bindings/leash.h"
 #include "bindings/location.h"
@@ -119,6 +120,7 @@ acl_open_core(lua_State *L, struct event_base *base)
 #endif
     acl_open_signal(L, e);
     acl_open_digest(L, e);
+    acl_open_issue(L, e);
     acl_open_waitq(L, e);
     acl_open_coroutine(L, e);
     acl_open_leash(L, e);

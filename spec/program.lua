@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --- Runs the built host binary for specs: to its end, under the eye of the spec, or on a terminal.
--- Whatever hangs is killed after LIMIT seconds; nothing here sleeps: the spec reads until what it
--- waits for has come.
+-- Whatever hangs is killed after LIMIT seconds, or as many as its options say; nothing here sleeps: the spec reads until
+-- what it waits for has come.
 local program <const> = {}
 
 local LIMIT <const> = 30
@@ -91,13 +91,14 @@ end
 local TIMEOUT <const> = "timeout -s KILL "
 
 local function with_limit(opts)
-    return setmetatable({limit = TIMEOUT .. (opts and opts.seconds or LIMIT)}, {__index = opts})
+    local seconds <const> = opts and opts.seconds or LIMIT
+    return setmetatable({limit = TIMEOUT .. seconds}, {__index = opts})
 end
 
 --- Runs the program to its end.
 -- @tparam {string,...} args its arguments
 -- @tparam[opt] table opts `stdin`: text for it; `env`: more of its environment; `program`: another one;
--- `folder`: its current folder; `seconds`: its limit, when that is another
+-- `folder`: its current folder; `seconds`: how long it may take
 -- @treturn integer its exit code
 -- @treturn string what it printed
 -- @treturn string what it printed on stderr

@@ -42,4 +42,19 @@ void aco_msg_unref(aco_msg *msg); /* NULL is allowed */
 const void *aco_msg_data(const aco_msg *msg);
 size_t aco_msg_size(const aco_msg *msg);
 
+/** Memory for messages that are made, and let go, one after the other, as those to one mailbox are:
+ * they share a few blocks, and a block stays until the last of its messages has gone. All zeros is
+ * an empty one. One thread makes them; they are like all others. */
+typedef struct aco_slab {
+    aco_msg *block;    /* owned reference */
+    size_t left, next; /* bytes left in it, and of the block that follows */
+    unsigned given;    /* messages in it */
+} aco_slab;
+
+/** As aco_msg_new. */
+aco_msg *aco_slab_add(aco_slab *slab, const void *data, size_t size);
+
+/** Its messages stay. It is empty afterwards. */
+void aco_slab_end(aco_slab *slab);
+
 #endif

@@ -299,17 +299,27 @@ utf8_sequence(const uint8_t *s, size_t left)
     return length;
 }
 
+/* Of eight bytes, none of which is ASCII. */
+#define HIGH_BITS UINT64_C(0x8080808080808080)
+
 bool
 aco_utf8_valid(const uint8_t *data, size_t size)
 {
     size_t at = 0;
 
     while (at < size) {
-        uint64_t eight;
-        if (size - at >= sizeof eight) { /* ASCII, eight bytes at a time */
-            memcpy(&eight, data + at, sizeof eight);
-            if ((eight & UINT64_C(0x8080808080808080)) == 0) {
+        uint64_t eight[4];
+        if (size - at >= sizeof eight) { /* ASCII, many bytes at a time */
+            memcpy(eight, data + at, sizeof eight);
+            if (((eight[0] | eight[1] | eight[2] | eight[3]) & HIGH_BITS) == 0) {
                 at += sizeof eight;
+                continue;
+            }
+        }
+        if (size - at >= sizeof *eight) {
+            memcpy(eight, data + at, sizeof *eight);
+            if ((*eight & HIGH_BITS) == 0) {
+                at += sizeof *eight;
                 continue;
             }
         }

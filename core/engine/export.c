@@ -599,6 +599,14 @@ aco_export_put(aco_export *x, aco_parcel *parcel, int how, const aco_return *wai
                         : ACO_EPEERDOWN;
 }
 
+bool
+aco_export_send(aco_export *x, const void *data, size_t size)
+{
+    if (!x->far || !is_alive(x)) return false;
+    aco_gate *gate = aco_process_gate(x->process);
+    return gate != NULL && gate->ops->send(gate, x, data, size);
+}
+
 void
 aco_export_forget(aco_export *x, const aco_return *who)
 {

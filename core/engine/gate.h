@@ -28,6 +28,10 @@ struct aco_gate_ops {
     int (*put)(aco_gate *gate, aco_export *x, aco_parcel *parcel, enum aco_put how,
                const aco_return *waiter);
 
+    /** The short way of a put of a message that shall just go: its bytes are copied. False: it has
+     * not gone; put has to be asked. */
+    bool (*send)(aco_gate *gate, aco_export *x, const void *data, size_t size);
+
     /** ACO_POST_KILL or ACO_POST_REQUEST for `x`; takes over the post in every case. */
     int (*post)(aco_gate *gate, aco_export *x, aco_post *post);
 

@@ -160,6 +160,9 @@ bool aco_export_observed(aco_export *x);
  * ACO_EPEERDOWN: of another process, which cannot be reached. */
 int aco_export_post(aco_export *x, aco_post *post);
 
+/** A short message for a coro of another process (see aco_gate_ops.send). */
+bool aco_export_send(aco_export *x, const void *data, size_t size);
+
 /** Give a message to the coro, wherever it lives (see aco_gate_ops.put, of which `how` is an enum
  * aco_put); in this process a deliver is done with ACO_OK at once. */
 ACO_MUSTUSE int aco_export_put(aco_export *x, aco_parcel *parcel, int how,

@@ -17,11 +17,20 @@ target_of(const aco_export *x)
     return x->key + 16;
 }
 
-/* The peer of a record, with the lock held. */
+/* The peer of a record, with the lock held; it is often that of the last one. */
 static int
 peer_of(aco_net *net, const aco_export *x, aco_peer **peer)
 {
-    return aco_peer_reach(net, x->key, x->route, peer);
+    aco_peer *last = net->addressed;
+
+    if (last != NULL && net->running && !net->closing &&
+        memcmp(last->id, x->key, sizeof last->id) == 0) {
+        *peer = last;
+        return ACO_OK;
+    }
+    int err = aco_peer_reach(net, x->key, x->route, peer);
+    if (err == ACO_OK) net->addressed = *peer;
+    return err;
 }
 
 /* Is there room for a message? Who is to be told when there is, is noted. */
@@ -42,11 +51,11 @@ room(aco_peer *peer, const uint8_t *target, const aco_return *waiter)
 }
 
 static bool
-is_too_large(const aco_peer *peer, const aco_msg *msg)
+is_too_large(const aco_peer *peer, size_t size)
 {
     size_t most = peer->connection != NULL ? peer->connection->message_max : ACO_NET_MESSAGE_MAX;
 
-    return aco_msg_size(msg) + ACO_TARGET + 8 > most;
+    return size + ACO_TARGET + 8 > most;
 }
 
 static int
@@ -82,13 +91,34 @@ put(aco_gate *gate, aco_export *x, aco_parcel *parcel, enum aco_put how, const a
 
     pthread_mutex_lock(&net->lock);
     int err = peer_of(net, x, &peer);
-    if (err == ACO_OK && is_too_large(peer, parcel->msg)) err = ACO_ETOOLARGE;
+    if (err == ACO_OK && is_too_large(peer, aco_msg_size(parcel->msg))) err = ACO_ETOOLARGE;
     if (err == ACO_OK) err = room(peer, target_of(x), waiter);
     if (err == ACO_OK) err = message_queue(peer, x, parcel, how);
     pthread_mutex_unlock(&net->lock);
     if (err != ACO_OK) return err;
     aco_parcel_free(parcel);
     return how == ACO_PUT_DELIVER ? ACO_PENDING : ACO_OK;
+}
+
+/* Target and message are the head of the frame, which has room for a short one. */
+static bool
+send_bytes(aco_gate *gate, aco_export *x, const void *data, size_t size)
+{
+    aco_net *net = net_of(gate);
+    uint8_t head[ACO_OUTQ_HEAD];
+    aco_peer *peer;
+
+    if (size > sizeof head - ACO_TARGET) return false;
+    memcpy(head, target_of(x), ACO_TARGET);
+    memcpy(head + ACO_TARGET, data, size);
+    pthread_mutex_lock(&net->lock);
+    int err = peer_of(net, x, &peer);
+    if (err == ACO_OK && is_too_large(peer, size)) err = ACO_ETOOLARGE;
+    if (err == ACO_OK) err = room(peer, target_of(x), NULL);
+    if (err == ACO_OK)
+        err = aco_peer_queue(peer, ACO_F_SEND, 0, target_of(x), head, ACO_TARGET + size, NULL);
+    pthread_mutex_unlock(&net->lock);
+    return err == ACO_OK;
 }
 
 static int
@@ -122,7 +152,8 @@ post(aco_gate *gate, aco_export *x, aco_post *item)
 
     pthread_mutex_lock(&net->lock);
     int err = peer_of(net, x, &peer);
-    if (err == ACO_OK && item->msg != NULL && is_too_large(peer, item->msg)) err = ACO_ETOOLARGE;
+    if (err == ACO_OK && item->msg != NULL && is_too_large(peer, aco_msg_size(item->msg)))
+        err = ACO_ETOOLARGE;
     if (err == ACO_OK) err = request_queue(peer, x, item);
     pthread_mutex_unlock(&net->lock);
     aco_post_free(item);
@@ -233,7 +264,7 @@ aco_gate_cast(aco_gate *gate, const uint8_t process[16], const char *route, int 
 
     int err = aco_peer_reach(net, process, route, &peer);
     if (err != ACO_OK) return err;
-    if (value != NULL && is_too_large(peer, value)) return ACO_ETOOLARGE;
+    if (value != NULL && is_too_large(peer, aco_msg_size(value))) return ACO_ETOOLARGE;
     if (value != NULL && aco_peer_is_full(peer)) {
         peer->awaited = true;
         return ACO_EBUSY;
@@ -254,6 +285,7 @@ cast(aco_gate *gate, const uint8_t process[16], const char *route, int type, con
 }
 
 const struct aco_gate_ops aco_net_gate = {.put = put,
+                                          .send = send_bytes,
                                           .post = post,
                                           .forget = forget,
                                           .watch = watch,

@@ -280,6 +280,7 @@ aco_peer_lost(aco_peer *peer, const char *why)
     aco_connection *c = peer->connection;
 
     aco_map_remove(&net->by_id, peer->id, sizeof peer->id);
+    if (net->addressed == peer) net->addressed = NULL;
     aco_link_remove(&peer->link);
     peer->connection = NULL;
     if (c != NULL) {

@@ -33,16 +33,23 @@ take(struct body *body, size_t size)
     return at;
 }
 
-/* The rest of the body, a value, as a message of its own. */
+/* The rest of the body, a value, as a message, which may be one of a slab. */
 static aco_msg *
-value_of(const struct body *body)
+value_in(aco_slab *slab, const struct body *body)
 {
     aco_msg *msg = body->frame->whole != NULL
                        ? aco_msg_slice(body->frame->whole, body->at, body->size)
-                       : aco_msg_new(body->at, body->size);
+                   : slab != NULL ? aco_slab_add(slab, body->at, body->size)
+                                  : aco_msg_new(body->at, body->size);
 
     if (msg != NULL) aco_msg_mark_foreign(msg);
     return msg;
+}
+
+static aco_msg *
+value_of(const struct body *body)
+{
+    return value_in(NULL, body);
 }
 
 static aco_export *
@@ -169,7 +176,7 @@ mailbox_of(aco_net *net, const uint8_t target[ACO_TARGET])
 {
     if (net->recent != NULL && memcmp(net->recent->key + 16, target, ACO_TARGET) == 0)
         return net->recent->mailbox;
-    aco_export_unref(net->recent);
+    aco_serve_rest(net);
     net->recent = record_at(net, target);
     return net->recent != NULL ? net->recent->mailbox : NULL;
 }
@@ -182,7 +189,7 @@ message_give(aco_peer *peer, const uint8_t target[ACO_TARGET], const struct body
     struct mail mail = {.forced = forced};
 
     if (mailbox == NULL) return ACO_ENOTFOUND;
-    mail.msg = value_of(body);
+    mail.msg = value_in(reply->inbox == NULL ? &peer->net->slab : NULL, body); /* a call stays */
     if (mail.msg != NULL && reply->inbox != NULL) mail.parcel = aco_parcel_new(mail.msg, reply);
     bool made = mail.msg != NULL && (reply->inbox == NULL || mail.parcel != NULL);
     int err = made ? mailbox_give(peer, mailbox, target, &mail) : ACO_ENOMEM;
@@ -196,6 +203,7 @@ aco_serve_rest(aco_net *net)
 {
     aco_export_unref(net->recent);
     net->recent = NULL;
+    aco_slab_end(&net->slab);
 }
 
 static int

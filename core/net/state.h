@@ -277,6 +277,7 @@ struct aco_net {
     bool leads, polls, parked; /* the loop does so now, the thread; it rests until it is called */
     aco_time since;            /* when `leads` changed */
     atomic_bool has_dirty;
+    bool flushes; /* whoever holds the lock writes what is dirty before it gives it back */
     bool running, closing, stop;
     int set;   /* epoll; made once, as a loop may still look at it after the end */
     pid_t pid; /* of the process that made it */
@@ -297,13 +298,15 @@ struct aco_net {
     size_t half_open; /* accepted, and not up */
     aco_link connections, dead, dirty;
     aco_link places, searches, peers;
-    aco_map by_id;      /* process id -> peer */
-    aco_map by_serial;  /* of connections: 8 bytes -> connection */
-    aco_map records;    /* address of a local record -> struct aco_record */
-    aco_buf spare;      /* memory for what is read, of whoever reads next */
-    aco_map full;       /* target -> struct aco_full */
-    aco_export *recent; /* a coro that got a message in this turn; owned reference */
-    aco_link status;    /* of struct aco_status: mailboxes that hear of peers */
+    aco_map by_id;       /* process id -> peer */
+    aco_peer *addressed; /* something was last sent to, NULL: it has gone */
+    aco_map by_serial;   /* of connections: 8 bytes -> connection */
+    aco_map records;     /* address of a local record -> struct aco_record */
+    aco_buf spare;       /* memory for what is read, of whoever reads next */
+    aco_map full;        /* target -> struct aco_full */
+    aco_export *recent;  /* a coro that got a message in this turn; owned reference */
+    aco_slab slab;       /* of its messages */
+    aco_link status;     /* of struct aco_status: mailboxes that hear of peers */
     char location[ACO_ROUTE_MAX + 1], name[ACO_NAME_MAX + 1], bound[ACO_ADDRESS_TEXT];
     aco_time heartbeat, timeout;
     size_t queue_limit;

@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { BYTES = 100000, THREADS = 4, ROUNDS = 20000 };
+enum { BYTES = 100000, THREADS = 4, ROUNDS = 20000, SLAB_MESSAGES = 3000 };
 
 static void
 test_buf(void)
@@ -81,11 +81,59 @@ test_msg(void)
     CHECK(aco_msg_new("x", SIZE_MAX) == NULL);
 }
 
+static void *
+let_go(void *arg)
+{
+    aco_msg **all = arg;
+
+    for (int i = 0; i < SLAB_MESSAGES; i++) {
+        CHECK(aco_msg_size(all[i]) == (size_t)i % 300);
+        for (size_t at = 0; at < aco_msg_size(all[i]); at++)
+            CHECK(((const uint8_t *)aco_msg_data(all[i]))[at] == (uint8_t)i);
+        aco_msg_unref(all[i]);
+    }
+    return NULL;
+}
+
+/* Messages of a slab are like any other: of all sizes, let go by another thread, before and after
+ * the slab has ended, and some that stay. */
+static void
+test_slab(void)
+{
+    static aco_msg *all[SLAB_MESSAGES];
+    static uint8_t bytes[100000];
+    pthread_t thread;
+    aco_slab slab = {.block = NULL};
+
+    aco_slab_end(&slab);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < SLAB_MESSAGES; i++) {
+            memset(bytes, i, 300);
+            all[i] = aco_slab_add(&slab, bytes, (size_t)i % 300);
+            CHECK(all[i] != NULL && !aco_msg_is_foreign(all[i]));
+        }
+        if (round == 1) aco_slab_end(&slab);
+        CHECK(pthread_create(&thread, NULL, let_go, all) == 0);
+        CHECK(pthread_join(thread, NULL) == 0);
+    }
+    memset(bytes, 'x', sizeof bytes);
+    for (size_t size = 1; size <= sizeof bytes; size = 3 * size + 1) {
+        aco_msg *msg = aco_slab_add(&slab, bytes, size);
+        CHECK(aco_msg_size(msg) == size && memcmp(aco_msg_data(msg), bytes, size) == 0);
+        aco_msg *slice = aco_msg_slice(msg, aco_msg_data(msg), 1);
+        aco_msg_unref(msg);
+        CHECK(*(const char *)aco_msg_data(slice) == 'x');
+        aco_msg_unref(slice);
+    }
+    aco_slab_end(&slab);
+}
+
 int
 main(void)
 {
     test_buf();
     test_reserve();
     test_msg();
+    test_slab();
     return 0;
 }

@@ -265,8 +265,8 @@ test_utf8(void)
     CHECK(aco_utf8_valid((const uint8_t *)"a\0b", 3));
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         size_t size = strlen(table[i].text);
-        for (size_t before = 0; before < 18; before++) { /* at every place of a word */
-            for (size_t after = 0; after < 18; after += 8 + (before & 1)) {
+        for (size_t before = 0; before < 42; before++) { /* at every place of a word */
+            for (size_t after = 0; after < 42; after += 8 + (before & 1)) {
                 uint8_t *copy =
                     malloc(before + size + after + 1); /* ends are seen by a sanitizer */
                 CHECK(copy != NULL);

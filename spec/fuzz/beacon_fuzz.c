@@ -34,11 +34,11 @@ check_again(const struct aco_beacon *beacon)
 static void
 try(const uint8_t *data, size_t size)
 {
-    uint8_t *copy = malloc(size + 1); /* of its own, so that a read beyond its end is seen */
+    uint8_t *room = malloc(size + 1), *copy = room + 1; /* a read beyond its end is seen */
     aco_location location;
     struct aco_beacon beacon;
 
-    CHECK(copy != NULL);
+    CHECK(room != NULL);
     memcpy(copy, data, size);
     enum aco_beacon_fault fault = aco_beacon_read(&beacon, KEY, copy, size, 1.8e9);
     CHECK(fault < ACO_BEACON_FAULTS);
@@ -48,7 +48,7 @@ try(const uint8_t *data, size_t size)
               aco_location_parse(&location, beacon.location, length, NULL) == 0);
         if (beacon.time < 1e12) check_again(&beacon);
     }
-    free(copy);
+    free(room);
 }
 
 int

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Frames of channels from a hostile process: pieces of the input, each with its type and size
- * before it, to a process that has a channel with a subscriber and a replica of another one. */
+/* Frames of channels from hostile processes, one of them the home of a replica here: pieces of the
+ * input, each with its type, sender and size before it, to a process that has a channel with a
+ * subscriber and that replica. */
 #include "core/base/error.h"
 #include "core/engine/channel.h"
 #include "core/engine/gate.h"
@@ -36,22 +37,39 @@ subscribe(aco_process *process, aco_channel *channel, aco_mailbox *mailbox, uint
     aco_ticket_drop(ticket);
 }
 
+/* One frame; its value apart from the head, as that of a message in parts, or behind it. */
+static void
+arrive(aco_process *process, const uint8_t from[16], int type, const uint8_t *data, size_t size,
+       bool apart)
+{
+    size_t head = apart ? aco_channel_head(type) : 0;
+    aco_msg *value = NULL;
+
+    if (head > 0 && head < size) {
+        value = aco_msg_new(data + head, size - head);
+        size = head;
+    }
+    uint8_t *room = malloc(size + 1); /* its end is the end of an allocation */
+    if (room == NULL) abort();
+    memcpy(room + 1, data, size);
+    (void)!aco_channel_frame(process, from, "there:1", type, room + 1, size, value);
+    free(room);
+    aco_msg_unref(value);
+}
+
 static void
 feed(aco_process *process, const uint8_t *data, size_t size)
 {
-    static const uint8_t from[16] = {1};
-
     while (size > 2) {
-        int type = 32 + data[0] % 12;
+        int type = 32 + (data[0] & 15) % 12;
+        uint8_t from[16] = {(uint8_t)(1 + (data[0] >> 4 & 3))};
         size_t piece = data[1];
+        bool apart = data[0] & 0x80;
         data += 2;
         size -= 2;
+        if (data[-2] & 0x40) piece *= 16;
         if (piece > size) piece = size;
-        uint8_t *body = malloc(piece + 1); /* its end is the end of an allocation */
-        if (body == NULL) return;
-        memcpy(body + 1, data, piece);
-        (void)!aco_channel_frame(process, from, "there:1", type, body + 1, piece, NULL);
-        free(body);
+        arrive(process, from, type, data, piece, apart);
         if (type == 43) aco_channels_lost(process, from);
         if (type == 42) aco_channels_room(process, from);
         aco_channels_flush(process);

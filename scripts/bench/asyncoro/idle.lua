@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- idle: N idle TCP connections (or as many as descriptors may be open), a coro that reads on each; the clients are another
--- process. Prints bytes of the server's resident memory for each.
+-- idle: N idle TCP connections (or as many as descriptors may be open), a coro that reads on each; the clients are
+-- another process. Prints bytes of the server's resident memory for each.
 local asyncoro <const> = require "asyncoro"
 
 local function resident()
@@ -35,6 +35,7 @@ local function connect(n, port)
     local streams <const> = {}
     for i = 1, n do streams[i] = assert(asyncoro.connect("127.0.0.1", port)) end
     asyncoro.stdin:read()
+    for _, stream in ipairs(streams) do stream:close() end
 end
 
 asyncoro.run(arg[2] and connect or serve, math.tointeger(arg[1]), math.tointeger(arg[2]))
