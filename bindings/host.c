@@ -16,20 +16,32 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { UNNOTICED_SECONDS = 5 };
+enum { STUCK_SECONDS = 5 };
 
 /* What signals act on. A handler can be given nothing, so this is the process's, not the library's:
  * only the host binary has it. */
 static struct {
     _Atomic(acl_engine *) engine;
-    timer_t timer; /* ends the program when its engine does not notice a signal */
+    timer_t timer; /* looks, after a signal, whether the engine goes on */
     bool timed;
+    uint64_t turn; /* that the engine was in when last looked at */
+    int number;    /* the signal */
 } signals;
 
-/* The engine has not noticed an earlier signal: one call of C goes on, or what the leash cannot
- * reach. */
+/* Has the engine not noticed the signal, or has one turn lasted since the last look? One call of C
+ * goes on, or what the leash cannot reach. */
+static bool
+is_stuck(acl_engine *e)
+{
+    uint64_t turn = atomic_load_explicit(&e->watchdog.turn, memory_order_relaxed);
+    bool same = turn == signals.turn;
+
+    signals.turn = turn;
+    return e->interrupted || (e->running != NULL && same);
+}
+
 static void
-end_unnoticed(int number)
+end_unreached(int number)
 {
     static const char text[] = "asyncoro: ended by a signal: the script could not be reached\n";
     ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
@@ -41,17 +53,19 @@ end_unnoticed(int number)
 static void
 on_signal(int number, siginfo_t *info, void *context)
 {
-    static const struct itimerspec later = {.it_value = {.tv_sec = UNNOTICED_SECONDS}};
+    static const struct itimerspec later = {.it_value = {.tv_sec = STUCK_SECONDS},
+                                            .it_interval = {.tv_sec = STUCK_SECONDS}};
     int saved = errno;
     acl_engine *e = atomic_load(&signals.engine);
 
     (void)context;
     if (info->si_code == SI_TIMER) {
-        if (e != NULL && e->interrupted) end_unnoticed(e->interrupted);
+        if (e != NULL && is_stuck(e)) end_unreached(signals.number);
     } else if (e == NULL || e->interrupted || (e->program.stopping && e->program.end > 128)) {
         _exit(128 + number);
     } else {
-        e->interrupted = number;
+        (void)is_stuck(e);
+        e->interrupted = signals.number = number;
         aco_inbox_wake(e->loop.inbox);
         acl_leash_interrupt(e);
         if (signals.timed) timer_settime(signals.timer, 0, &later, NULL);

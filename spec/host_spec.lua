@@ -376,6 +376,21 @@ describe("the host binary", function()
             assert.equal(143, (running:finish()))
         end)
 
+        it("ends a program whose clean-up nothing can reach", function()
+            local running <const> = program.converse {"-e", WAIT .. [[
+                local _ <close> = setmetatable({}, {__close = function()
+                    asyncoro.sleep(0.1)
+                    print "cleaning"
+                    io.stdout:flush()
+                    io.read()
+                end})
+                asyncoro.sleep(1000)]]}
+            program.signal("INT", assert(tonumber(running:line())))
+            assert.equal("cleaning", running:line())
+            assert.equal("asyncoro: ended by a signal: the script could not be reached", running:line())
+            assert.equal(130, (running:finish()))
+        end)
+
         it("ends at once a program that cannot say why it failed", function()
             local running <const> = program.start {"-e", WAIT .. [[
                 error(setmetatable({}, {__tostring = function()
