@@ -90,8 +90,10 @@ acl_reach_close(acl_engine *e)
     acl_isolates_join(e);
     exports_end(reach);
     if (reach->seat != NULL) aco_channels_leave(reach->process, reach->number);
-    if (reach->has_started || is_last(reach)) acl_network_end(e);
-    acl_network_leave(e);
+    if (reach->process != NULL) {
+        if (reach->has_started || is_last(reach)) acl_network_end(e);
+        acl_network_leave(e);
+    }
     while (reach->todo != NULL) {
         aco_post *post = reach->todo;
         reach->todo = post->next;

@@ -233,8 +233,12 @@ bio_text(BIO *bio)
 {
     char *data;
     long size = BIO_get_mem_data(bio, &data);
+    char *text = size > 0 ? malloc((size_t)size + 1) : NULL;
 
-    return size > 0 ? strndup(data, (size_t)size) : NULL;
+    if (text == NULL) return NULL;
+    memcpy(text, data, (size_t)size);
+    text[size] = '\0';
+    return text;
 }
 
 static int

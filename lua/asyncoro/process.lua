@@ -12,6 +12,7 @@ local process <const> = {}
 local Process <const> = { __name = "process" }
 Process.__index = Process
 
+local DYING <const> = 2 -- seconds for a killed program to end
 local MEBI <const> = 1 << 20
 
 local SPAWN <const> = {
@@ -248,6 +249,7 @@ function Process:communicate(input, opts)
     local function outcome(ok, how, code)
         if ok == nil and code == "timeout" then
             self:kill "KILL"
+            self:wait(DYING) -- so that no zombie is left, though a disk may hold up its end
             return nil, ("%s: timed out"):format(self.program), code
         end
         if results.code then return nil, ("%s: %s"):format(self.program, results.message), results.code end

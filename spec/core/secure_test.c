@@ -100,7 +100,8 @@ talk(struct ends *e, aco_secure *from, aco_secure *to, size_t piece)
     CHECK(aco_secure_write(from, pieces, 2, &put) == ACO_OK && put == sizeof words);
     CHECK(aco_secure_flush(from) == ACO_OK);
     while (got < sizeof words) {
-        bool moved = carry(e->fds[1], e->fds[2], piece) | carry(e->fds[2], e->fds[1], piece);
+        bool moved = carry(e->fds[1], e->fds[2], piece);
+        moved = carry(e->fds[2], e->fds[1], piece) || moved;
         int err = aco_secure_read(to, heard + got, sizeof heard - got, &n);
         CHECK(err == ACO_OK || (err == ACO_EBUSY && moved));
         if (err == ACO_OK) got += n;
