@@ -210,6 +210,10 @@ acl_park_long(lua_State *L, acl_engine *e, acl_coro *c, lua_KContext ctx, lua_KF
 void acl_wait_end(lua_State *L, acl_engine *e,
                   acl_coro *c); /* in a continuation: raises what is pending */
 int acl_fail(lua_State *L, int err, const char *fmt, ...) ACO_PRINTF(3, 4); /* nil, message, code */
+
+/** Raise an error on behalf of the caller's caller: for what Lua files of ours call with arguments
+ * of a user's. */
+int acl_blame(lua_State *L, const char *fmt, ...) ACO_PRINTF(2, 3);
 int acl_raise_pending(lua_State *L, acl_engine *e, acl_coro *c);
 
 /* message.c */

@@ -379,6 +379,7 @@ coro_terminate(lua_State *L)
     acl_coro *c = acl_coro_check(L, 1);
     int err = acl_terminate(e, c);
 
+    if (err == ACO_ENOTFOUND) return acl_fail(L, err, "terminate: the coro has ended");
     if (err != ACO_OK) return acl_fail(L, err, "terminate: %s", aco_err_text(err));
     if (c == e->current && c->task.pending) return acl_raise_pending(L, e, c);
     lua_pushboolean(L, 1);

@@ -166,13 +166,35 @@ path_k(lua_State *L, int status, lua_KContext ctx)
 }
 
 static const char *
-check_path(lua_State *L, int idx)
+check_path(lua_State *L, int idx, enum aco_path_op op)
 {
     size_t size;
-    const char *path = luaL_checklstring(L, idx, &size);
+    const char *path = lua_tolstring(L, idx, &size);
 
-    luaL_argcheck(L, strlen(path) == size, idx, "a path expected, not one with a zero byte");
+    if (path == NULL)
+        acl_blame(L, "%s: a path expected, got %s", op_names[op], luaL_typename(L, idx));
+    else if (strlen(path) != size)
+        acl_blame(L, "%s: a path expected, not one with a zero byte", op_names[op]);
     return path;
+}
+
+static bool
+has_other(enum aco_path_op op)
+{
+    return op == ACO_PATH_RENAME || op == ACO_PATH_COPY || op == ACO_PATH_SYMLINK;
+}
+
+static unsigned
+check_mode(lua_State *L, int idx, enum aco_path_op op)
+{
+    int whole;
+    lua_Integer mode = lua_tointegerx(L, idx, &whole);
+
+    if (lua_isnil(L, idx) && op != ACO_PATH_CHMOD) return 0;
+    if (!whole || mode < 0 || mode > 07777)
+        acl_blame(L, "%s: permissions of 0 to 0o7777 expected, got %s", op_names[op],
+                  luaL_tolstring(L, idx, NULL));
+    return (unsigned)mode;
 }
 
 /* path(operation, path [, other [, mode]]): waits for the job */
@@ -181,19 +203,18 @@ path_do(lua_State *L)
 {
     acl_engine *e = acl_self(L);
     enum aco_path_op op = (enum aco_path_op)luaL_checkoption(L, AT_OP, NULL, op_names);
-    const char *path = check_path(L, AT_PATH);
-    const char *other = lua_isnoneornil(L, AT_OTHER) ? NULL : check_path(L, AT_OTHER);
-    lua_Integer mode = luaL_optinteger(L, AT_MODE, 0);
     lua_Integer flags = luaL_optinteger(L, AT_MODE + 1, 0);
 
-    luaL_argcheck(L, mode >= 0 && mode <= 07777, AT_MODE, "a mode of 0 to 0o7777 expected");
     lua_settop(L, AT_MODE);
+    const char *path = check_path(L, AT_PATH, op);
+    const char *other = has_other(op) ? check_path(L, AT_OTHER, op) : NULL;
+    unsigned mode = check_mode(L, AT_MODE, op);
     acl_wait_check(L, e, op_names[op]);
     aco_job **box = acl_job_box(L);
     aco_path *p = aco_path_new(op, path, other);
     if (p == NULL) return luaL_error(L, "not enough memory");
     *box = &p->job;
-    p->mode = (unsigned)mode;
+    p->mode = mode;
     p->flags = (int)flags;
     int err = acl_job_submit(e, *box);
     if (err != ACO_OK)
@@ -387,6 +408,7 @@ stream_close(lua_State *L)
     if (aco_stream_is_open(s) && aco_file_dirty(s) && !s->writing && acl_can_wait(L, e) &&
         !e->current->task.pending)
         return flush_begin(L, s, AFTER_CLOSE);
+    acl_stream_remember(s);
     aco_stream_close(s);
     lua_pushboolean(L, 1);
     return 1;

@@ -92,11 +92,8 @@ check_timeout(lua_State *L)
 {
     if (lua_type(L, 1) == LUA_TNUMBER && lua_tonumber(L, 1) >= 0) return 0;
     const char *given = luaL_tolstring(L, 1, NULL);
-    luaL_where(L, 2);
-    lua_pushfstring(L, "%s: a time of 0 or more seconds expected, got %s", lua_tostring(L, 2),
-                    given);
-    lua_concat(L, 2);
-    return lua_error(L);
+    return acl_blame(L, "%s: a time of 0 or more seconds expected, got %s", lua_tostring(L, 2),
+                     given);
 }
 
 void

@@ -13,25 +13,93 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
-/* The one engine that signals act on. A handler can be given nothing, so this is the process's, not
- * the library's: only the host binary has it. */
-static _Atomic(acl_engine *) signal_engine;
+enum { STUCK_SECONDS = 5 };
+
+/* What signals act on. A handler can be given nothing, so this is the process's, not the library's:
+ * only the host binary has it. */
+static struct {
+    _Atomic(acl_engine *) engine;
+    timer_t timer; /* looks, after a signal, whether the engine goes on */
+    bool timed;
+    uint64_t turn; /* that the engine was in when last looked at */
+    int number;    /* the signal */
+} signals;
+
+/* Has the engine not noticed the signal, or has one turn lasted since the last look? One call of C
+ * goes on, or what the leash cannot reach. */
+static bool
+is_stuck(acl_engine *e)
+{
+    uint64_t turn = atomic_load_explicit(&e->watchdog.turn, memory_order_relaxed);
+    bool same = turn == signals.turn;
+
+    signals.turn = turn;
+    return e->interrupted || (e->running != NULL && same);
+}
 
 static void
-on_signal(int number)
+end_unreached(int number)
 {
-    int saved = errno;
-    acl_engine *e = atomic_load(&signal_engine);
+    static const char text[] = "asyncoro: ended by a signal: the script could not be reached\n";
+    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
 
-    if (e != NULL) {
-        if (e->interrupted || (e->program.stopping && e->program.end > 128)) _exit(128 + number);
-        e->interrupted = number;
+    (void)ignored;
+    _exit(128 + number);
+}
+
+static void
+on_signal(int number, siginfo_t *info, void *context)
+{
+    static const struct itimerspec later = {.it_value = {.tv_sec = STUCK_SECONDS},
+                                            .it_interval = {.tv_sec = STUCK_SECONDS}};
+    int saved = errno;
+    acl_engine *e = atomic_load(&signals.engine);
+
+    (void)context;
+    if (info->si_code == SI_TIMER) {
+        if (e != NULL && is_stuck(e)) end_unreached(signals.number);
+    } else if (e == NULL || e->interrupted || (e->program.stopping && e->program.end > 128)) {
+        _exit(128 + number);
+    } else {
+        (void)is_stuck(e);
+        e->interrupted = signals.number = number;
         aco_inbox_wake(e->loop.inbox);
         acl_leash_interrupt(e);
+        if (signals.timed) timer_settime(signals.timer, 0, &later, NULL);
     }
     errno = saved;
+}
+
+/* What SIGINT and SIGTERM do while a program runs, and SIGCHLD, which programs that are started
+ * need as it is by default. */
+struct dispositions {
+    struct sigaction interrupt, terminate, child;
+};
+
+static void
+signals_take(struct dispositions *old)
+{
+    struct sigaction act = {.sa_sigaction = on_signal, .sa_flags = SA_RESTART | SA_SIGINFO};
+    struct sigaction plain = {.sa_handler = SIG_DFL};
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGTERM};
+
+    sigemptyset(&act.sa_mask);
+    signals.timed = timer_create(CLOCK_MONOTONIC, &event, &signals.timer) == 0;
+    sigaction(SIGINT, &act, &old->interrupt);
+    sigaction(SIGTERM, &act, &old->terminate);
+    sigaction(SIGCHLD, &plain, &old->child);
+}
+
+static void
+signals_give_back(const struct dispositions *old)
+{
+    if (signals.timed) timer_delete(signals.timer);
+    sigaction(SIGINT, &old->interrupt, NULL);
+    sigaction(SIGTERM, &old->terminate, NULL);
+    sigaction(SIGCHLD, &old->child, NULL);
 }
 
 lua_State *
@@ -78,9 +146,9 @@ host_run(lua_State *L)
 
     acl_coroutine_patch(L, e, true);
     acl_leash_start(L, e, &leash);
-    atomic_store(&signal_engine, e);
+    atomic_store(&signals.engine, e);
     int end = acl_program_finish(L, e);
-    atomic_store(&signal_engine, NULL);
+    atomic_store(&signals.engine, NULL);
     acl_leash_stop(e);
     report_main(L, e, 1);
     if (end == ACL_PROGRAM_DEADLOCK) {
@@ -95,8 +163,7 @@ int
 acl_host_run(lua_State *L, int nargs)
 {
     acl_engine *e = acl_engine_get(L);
-    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old_int, old_term;
-    struct sigaction plain = {.sa_handler = SIG_DFL}, old_chld;
+    struct dispositions old;
     int end = ACL_PROGRAM_FAILED;
 
     acl_program_start(L, e, nargs);
@@ -104,19 +171,14 @@ acl_host_run(lua_State *L, int nargs)
     lua_pushliteral(L, "main");
     lua_setfield(L, -2, "name");
     lua_pop(L, 1);
-    sigemptyset(&act.sa_mask);
-    sigaction(SIGINT, &act, &old_int);
-    sigaction(SIGTERM, &act, &old_term);
-    sigaction(SIGCHLD, &plain, &old_chld); /* if ignored, programs would end unseen */
+    signals_take(&old);
     lua_pushcfunction(L, host_run);
     lua_insert(L, -2);
     if (lua_pcall(L, 1, 1, 0) == LUA_OK)
         end = (int)lua_tointeger(L, -1);
     else
         fprintf(stderr, "asyncoro: %s\n", lua_tostring(L, -1));
-    sigaction(SIGINT, &old_int, NULL);
-    sigaction(SIGTERM, &old_term, NULL);
-    sigaction(SIGCHLD, &old_chld, NULL);
+    signals_give_back(&old);
     lua_pop(L, 1);
     fflush(stdout);
     return end;

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -91,14 +93,23 @@ vector(lua_State *L, int idx)
     return v;
 }
 
+static const char *const standard_names[] = {"stdin", "stdout", "stderr"};
+
+/* Of the option that is the argument at idx. */
+static void
+check_option(lua_State *L, bool holds, int idx, const char *why)
+{
+    if (!holds) acl_blame(L, "spawn: option '%s': %s", standard_names[idx - AT_STDIN], why);
+}
+
 static int
 fd_of_stream(lua_State *L, const aco_stream *s, int idx)
 {
-    luaL_argcheck(L, aco_stream_is_open(s) && s->fd >= 0, idx, "an open stream expected");
-    luaL_argcheck(L, s->transport == &aco_plain_transport || aco_file_is(s), idx,
-                  "a stream over TLS, which only this program can read, cannot be given");
-    luaL_argcheck(L, aco_stream_size(s) == 0, idx, "the stream has bytes that were not read");
-    luaL_argcheck(L, !s->reading && !s->writing, idx, "the stream is in use");
+    check_option(L, aco_stream_is_open(s) && s->fd >= 0, idx, "an open stream expected");
+    check_option(L, s->transport == &aco_plain_transport || aco_file_is(s), idx,
+                 "a stream over TLS, which only this program can read, cannot be given");
+    check_option(L, aco_stream_size(s) == 0, idx, "the stream has bytes that were not read");
+    check_option(L, !s->reading && !s->writing, idx, "the stream is in use");
     return s->fd;
 }
 
@@ -106,7 +117,8 @@ fd_of_stream(lua_State *L, const aco_stream *s, int idx)
 static int
 fd_get(lua_State *L, pipes *p, int number, int *fd)
 {
-    static const char *const words[] = {"inherit", "null", "merge", "pipe", NULL};
+    enum { MERGE = 2, PIPE, WORDS };
+    static const char *const words[WORDS] = {"inherit", "null", "merge", "pipe"};
     static const int values[] = {ACO_CHILD_INHERIT, ACO_CHILD_NULL, ACO_CHILD_MERGE};
     int idx = AT_STDIN + number, ends[2];
     aco_stream *s = acl_stream_test(L, idx);
@@ -117,13 +129,18 @@ fd_get(lua_State *L, pipes *p, int number, int *fd)
     }
     if (lua_isinteger(L, idx)) {
         *fd = (int)lua_tointeger(L, idx);
-        luaL_argcheck(L, fcntl(*fd, F_GETFD) >= 0, idx, "an open descriptor expected");
+        check_option(L, fcntl(*fd, F_GETFD) >= 0, idx, "an open descriptor expected");
         return ACO_OK;
     }
-    int word = luaL_checkoption(L, idx, NULL, words);
-    if (word < 3) {
-        luaL_argcheck(L, word < 2 || number == 2, idx, "only standard error can be merged");
-        *fd = values[word];
+    const char *word = lua_tostring(L, idx);
+    int n = 0;
+    while (word != NULL && n < WORDS && strcmp(word, words[n]) != 0)
+        n++;
+    check_option(L, word != NULL && n < WORDS, idx,
+                 "'pipe', 'inherit', 'null', a stream or a descriptor expected");
+    if (n < PIPE) {
+        check_option(L, n < MERGE || number == 2, idx, "only standard error can be merged");
+        *fd = values[n];
         return ACO_OK;
     }
     if (pipe2(ends, O_CLOEXEC) != 0) return aco_err_from_errno(errno);
@@ -132,9 +149,21 @@ fd_get(lua_State *L, pipes *p, int number, int *fd)
     return ACO_OK;
 }
 
+/* "stdin of grep", for messages; NULL without memory. */
+static char *
+pipe_label(int number, const char *program)
+{
+    const char *name = standard_names[number];
+    size_t size = strlen(name) + strlen(" of ") + strlen(program) + 1;
+    char *label = malloc(size);
+
+    if (label != NULL) snprintf(label, size, "%s of %s", name, program);
+    return label;
+}
+
 /* Push a stream of our end of each pipe, nil where there is none. */
 static int
-push_streams(lua_State *L, acl_engine *e, pipes *p)
+push_streams(lua_State *L, acl_engine *e, pipes *p, const char *program)
 {
     for (int number = 0; number < 3; number++) {
         if (p->ours[number] < 0) {
@@ -145,6 +174,7 @@ push_streams(lua_State *L, acl_engine *e, pipes *p)
         int err = aco_stream_open(s, &e->loop, p->ours[number]);
         if (err != ACO_OK) return err;
         p->ours[number] = -1;
+        s->label = pipe_label(number, program);
         lua_pushvalue(L, AT_CHILD);
         lua_setiuservalue(L, -2, 1);
     }
@@ -252,7 +282,7 @@ process_spawn(lua_State *L)
     for (int number = 0; number < 3 && err == ACO_OK; number++)
         err = fd_get(L, p, number, &setup.fds[number]);
     lua_pushvalue(L, AT_CHILD);
-    if (err == ACO_OK) err = push_streams(L, e, p);
+    if (err == ACO_OK) err = push_streams(L, e, p, setup.argv[0]);
     if (err != ACO_OK) return spawn_fail(L, &setup, err);
     flush_inherited(&setup);
     block_given(L, true);

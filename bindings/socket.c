@@ -22,7 +22,8 @@ typedef struct acl_listener {
     aco_watch watch;
     aco_waitq rest; /* those who wait for a descriptor to be free */
     aco_time timeout;
-    int fd; /* -1: closed */
+    aco_address was; /* where it listened, once it is closed */
+    int fd;          /* -1: closed */
     bool tcp;
 } acl_listener;
 
@@ -104,6 +105,7 @@ connect_result(lua_State *L, aco_stream *s, int err)
 
     if (err == ACO_OK) {
         lua_settop(L, AT_STREAM);
+        acl_stream_remember(s); /* a connection that was reset knows its other side no more */
         return 1;
     }
     int errnum = errno;
@@ -208,6 +210,7 @@ static void
 listener_shut(acl_listener *l)
 {
     if (l->fd < 0) return;
+    if (aco_address_of(&l->was, l->fd, false) != ACO_OK) l->was.size = 0;
     aco_watch_stop(&l->watch);
     close(l->fd);
     l->fd = -1;
@@ -257,9 +260,10 @@ socket_listen(lua_State *L)
 static const char *
 listener_where(const acl_listener *l, char text[ACO_ADDRESS_TEXT])
 {
-    aco_address at;
+    aco_address at = l->was;
 
-    if (l->fd < 0 || aco_address_of(&at, l->fd, false) != ACO_OK) return "listener";
+    if (l->fd >= 0 && aco_address_of(&at, l->fd, false) != ACO_OK) at.size = 0;
+    if (at.size == 0) return "listener";
     aco_address_text(&at, text);
     return text;
 }
@@ -380,9 +384,10 @@ static int
 listener_address(lua_State *L)
 {
     acl_listener *l = check_listener(L);
+    char text[ACO_ADDRESS_TEXT];
     aco_address at;
 
-    if (l->fd < 0) return acl_fail(L, ACO_ECLOSED, "address: the listener is closed");
+    if (l->fd < 0) return acl_fail(L, ACO_ECLOSED, "address %s: closed", listener_where(l, text));
     int err = aco_address_of(&at, l->fd, false);
     if (err != ACO_OK) return acl_fail(L, err, "address: %s", strerror(errno));
     return acl_address_push(L, &at);

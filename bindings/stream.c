@@ -72,6 +72,15 @@ acl_stream_where(const aco_stream *s, char text[ACO_ADDRESS_TEXT])
     return text;
 }
 
+void
+acl_stream_remember(aco_stream *s)
+{
+    char text[ACO_ADDRESS_TEXT];
+
+    if (s->label != NULL || s->fd < 0 || !s->socket) return;
+    if (acl_stream_where(s, text) == text) s->label = strdup(text);
+}
+
 /* Our own words, the transport's, or the system's. */
 static const char *
 stream_why(const aco_stream *s, int err)
@@ -229,6 +238,7 @@ stream_detach(lua_State *L)
         return acl_stream_fail(L, s, "detach", ACO_EUNSUPPORTED);
     lua_pushinteger(L, s->fd);
     lua_pushlstring(L, (const char *)aco_stream_data(s), aco_stream_size(s));
+    acl_stream_remember(s);
     aco_stream_detach(s);
     return 2;
 }

@@ -29,6 +29,9 @@ acl_stream_engine(const aco_stream *s)
 /** What messages call it: "127.0.0.1:80", a path. Pushes nothing; `text` is used if need be. [-] */
 const char *acl_stream_where(const aco_stream *s, char text[ACO_ADDRESS_TEXT]);
 
+/** It will be closed: messages shall go on calling it what they called it. [-] */
+void acl_stream_remember(aco_stream *s);
+
 /** nil, "WHAT WHERE: why", code. */
 int acl_stream_fail(lua_State *L, aco_stream *s, const char *what, int err);
 

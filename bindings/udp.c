@@ -19,6 +19,7 @@
 typedef struct acl_udp {
     aco_watch reader, writer;
     aco_time timeout;
+    aco_address was;       /* its own address, once it is closed */
     int fd;                /* -1: closed */
     unsigned interface;    /* through which groups are sent to, 0: the system's choice */
     bool reading, writing; /* a coro waits for it */
@@ -34,6 +35,7 @@ static void
 udp_shut(acl_udp *u)
 {
     if (u->fd < 0) return;
+    if (aco_address_of(&u->was, u->fd, false) != ACO_OK) u->was.size = 0;
     aco_watch_stop(&u->reader);
     aco_watch_stop(&u->writer);
     close(u->fd);
@@ -45,9 +47,10 @@ udp_shut(acl_udp *u)
 static const char *
 udp_where(const acl_udp *u, bool peer, char text[ACO_ADDRESS_TEXT])
 {
-    aco_address at;
+    aco_address at = u->was;
 
-    if (u->fd < 0 || aco_address_of(&at, u->fd, peer) != ACO_OK) return "udp";
+    if (u->fd >= 0 && aco_address_of(&at, u->fd, peer) != ACO_OK) at.size = 0;
+    if (at.size == 0) return "udp";
     aco_address_text(&at, text);
     return text;
 }
@@ -602,10 +605,7 @@ udp_tostring(lua_State *L)
     acl_udp *u = check_udp(L);
     char text[ACO_ADDRESS_TEXT];
 
-    if (u->fd < 0)
-        lua_pushliteral(L, "udp (closed)");
-    else
-        lua_pushfstring(L, "udp %s", udp_where(u, false, text));
+    lua_pushfstring(L, "udp %s%s", udp_where(u, false, text), u->fd < 0 ? " (closed)" : "");
     return 1;
 }
 

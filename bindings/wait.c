@@ -28,6 +28,19 @@ acl_fail(lua_State *L, int err, const char *fmt, ...)
     return 3;
 }
 
+int
+acl_blame(lua_State *L, const char *fmt, ...)
+{
+    va_list args;
+
+    luaL_where(L, 2);
+    va_start(args, fmt);
+    lua_pushvfstring(L, fmt, args);
+    va_end(args);
+    lua_concat(L, 2);
+    return lua_error(L);
+}
+
 bool
 acl_can_wait(lua_State *L, const acl_engine *e)
 {

@@ -22,6 +22,7 @@ if(ASYNCORO_TESTS)
             target_link_options(${name} PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc)
         endif()
     endforeach()
+    aco_program(soak_peers spec/soak/peers.c spec/soak/peer.c ${ACO_OBJECTS}) # of scripts/soak
     aco_program(asyncoro_lua spec/lua.c)
     set_target_properties(asyncoro_lua PROPERTIES OUTPUT_NAME lua ENABLE_EXPORTS ON)
 endif()

@@ -19,7 +19,7 @@ describe("terminate", function()
             assert.is_true(coro:terminate())
             assert.same({ false, "terminated" }, { coro:finish() })
             assert.is_false(ran)
-            assert.equal("notfound", select(3, coro:terminate()))
+            assert.same({ nil, "terminate: the coro has ended", "notfound" }, { coro:terminate() })
         end)
     end)
 

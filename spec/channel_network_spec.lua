@@ -29,6 +29,7 @@ local mine = asyncoro.spawn(function()
 end)
 news:subscribe(mine)
 asyncoro.current():register "control"
+local sum = 0
 local what = {
     transform = function() return news:set_transform(function(_, m) return m ~= "drop" and m .. "!" or nil end) end,
     publish = function(...) return news:deliver(...) end,
@@ -37,6 +38,16 @@ local what = {
     close = function() news:close() return true end,
     subscribe = function(channel) return channel:subscribe(mine) end,
     unsubscribe = function(channel) return channel:unsubscribe(mine) end,
+    crowd = function(channel, count) -- of subscribers, which add up what comes
+        for _ = 1, count do
+            local one = asyncoro.spawn({ daemon = true }, function()
+                for message in asyncoro.messages() do sum = sum + message end
+            end)
+            if not channel:subscribe(one, 10) then return "not subscribed" end
+        end
+        return count
+    end,
+    sum = function() return sum end,
     coro = function() return mine end,
     channel = function() return news end,
     compute = function(seconds)
@@ -184,6 +195,18 @@ describe("a channel of another process", function()
             assert.is_true(ask(control, "unsubscribe", here))
             assert.equal("direct through twice twice", (ask(control, "got")))
             here:close()
+            control:send(nil)
+        end)
+    end)
+
+    it("sends a message once to a process with a thousand subscribers", function()
+        with_peer(NEWS, function(_, control)
+            local here <close> = asyncoro.channel "to many"
+            assert.equal(1000, (ask(control, "crowd", here, 1000)))
+            local before = asyncoro.stats().network.sent_messages
+            for i = 1, 10 do assert.equal(1000, here:deliver(i, 10)) end
+            assert.equal(10, asyncoro.stats().network.sent_messages - before)
+            assert.equal(55000, (ask(control, "sum")))
             control:send(nil)
         end)
     end)

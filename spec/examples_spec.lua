@@ -16,15 +16,6 @@ local forms <const> = {
     ["a C program"] = {},
 }
 
--- Builds the C program of the third form.
-local function build(folder)
-    local lib <const> = program.quote(program.lib_folder)
-    local out <const> = program.capture(("cc -std=c11 -Wall -Wextra -Werror -Ibindings spec/embed/run.c -L%s -lasyncoro "
-        .. "-Wl,-rpath,$(realpath %s) -o %s/run 2>&1"):format(lib, lib, folder))
-    assert.equal("", out)
-    return folder .. "/run"
-end
-
 -- The lines an example prints; it must end well and say nothing on stderr.
 local function run(form, name, args, stdin)
     local options <const> = setmetatable({ stdin = stdin }, { __index = form })
@@ -76,7 +67,7 @@ for form_name, form in pairs(forms) do
             local folder
             setup(function()
                 folder = program.folder()
-                form.program = build(folder)
+                form.program = program.embedding(folder)
             end)
             teardown(function() program.remove(folder) end)
         end

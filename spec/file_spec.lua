@@ -368,8 +368,15 @@ describe("paths", function()
             assert.equal("invalid", select(3, file.open(folder, "w")))
             assert.equal("invalid", select(3, file.list "/dev/null"))
             assert.equal("toolarge", select(3, file.open(folder .. "/" .. ("x"):rep(300), "w")))
-            assert.error_matches(function() file.open "a\0b" end, "zero byte")
-            assert.error_matches(function() file.stat() end, "string expected")
+            assert.error_matches(function() file.open "a\0b" end, "^open: .*zero byte")
+            assert.error_matches(function() file.stat() end, "^stat: a path expected, got nil")
+            for _, name in ipairs { "rename", "copy", "symlink" } do
+                assert.error_matches(function() file[name](none) end, name .. ": a path expected, got nil")
+            end
+            for _, mode in ipairs { "nil", "-1", "4096", "0.5", "'x'" } do
+                local chmod <const> = load("return require 'asyncoro'.file.chmod(..., " .. mode .. ")")
+                assert.error_matches(function() chmod(none) end, "chmod: permissions of 0 to 0o7777 expected, got ")
+            end
             assert.error_matches(function() file.write(none, {}) end, "a string expected")
             assert.error_matches(function() file.write(none, "", { atomic = true, append = true }) end, "exclude")
         end)

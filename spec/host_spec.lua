@@ -368,6 +368,41 @@ describe("the host binary", function()
             program.signal("INT", id)
             assert.equal(130, (running:finish()))
         end)
+
+        it("ends a program that nothing can reach, some seconds later", function()
+            local running <const> = program.converse {"-e", WAIT .. "io.read()"}
+            program.signal("TERM", assert(tonumber(running:line())))
+            assert.equal("asyncoro: ended by a signal: the script could not be reached", running:line())
+            assert.equal(143, (running:finish()))
+        end)
+
+        it("ends a program whose clean-up nothing can reach", function()
+            local running <const> = program.converse {"-e", WAIT .. [[
+                local _ <close> = setmetatable({}, {__close = function()
+                    asyncoro.sleep(0.1)
+                    print "cleaning"
+                    io.stdout:flush()
+                    io.read()
+                end})
+                asyncoro.sleep(1000)]]}
+            program.signal("INT", assert(tonumber(running:line())))
+            assert.equal("cleaning", running:line())
+            assert.equal("asyncoro: ended by a signal: the script could not be reached", running:line())
+            assert.equal(130, (running:finish()))
+        end)
+
+        it("ends at once a program that cannot say why it failed", function()
+            local running <const> = program.start {"-e", WAIT .. [[
+                error(setmetatable({}, {__tostring = function()
+                    print "saying it"
+                    io.stdout:flush()
+                    while true do end
+                end}))]]}
+            local id <const> = assert(tonumber(running:line()))
+            assert.equal("saying it", running:line())
+            program.signal("TERM", id)
+            assert.equal(143, (running:finish()))
+        end)
     end)
 
     describe("subcommands", function()

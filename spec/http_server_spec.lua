@@ -147,6 +147,22 @@ describe("http server", function()
         end)
     end)
 
+    it("sends numbers as their text; what is no piece it refuses before it has sent anything", function()
+        with_server(function(_, response)
+            for _, piece in ipairs { true, {}, print } do
+                local ok <const>, message <const> = pcall(response.write, response, piece)
+                assert.is_false(ok)
+                assert.matches("response: a string expected, got " .. type(piece), message, 1, true)
+            end
+            assert.is_false(pcall(response.write, response))
+            response:header("content-type", "text/x")
+            response:write(12)
+            response:write(0.5)
+        end, function(port)
+            assert.matches("\r\n\r\n2\r\n12\r\n3\r\n0.5\r\n0\r\n\r\n$", answer(port, get("/", CLOSE)))
+        end)
+    end)
+
     it("cuts off a body that has not the length that was said", function()
         local errors <const> = {}
         with_server({ on_error = function(err) errors[#errors + 1] = err end, handler = function(request, response)

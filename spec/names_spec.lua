@@ -116,8 +116,12 @@ describe("locate", function()
 
     it("raises on wrong arguments", function()
         run(function()
-            assert.has_error(function() asyncoro.locate() end)
-            assert.has_error(function() asyncoro.locate("x", nil, -1) end)
+            for _, what in ipairs { "locate", "locate_channel", "locate_rci" } do
+                local ok <const>, message <const> = pcall(function() asyncoro[what](nil) end)
+                assert.is_false(ok)
+                assert.matches("names_spec%.lua:%d+: " .. what .. ": a name expected, got nil", message)
+                assert.has_error(function() asyncoro[what]("x", nil, -1) end)
+            end
         end)
     end)
 end)

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- The examples in which one program talks to another: each pair as two processes of this machine, which find each other
--- over loopback, and as two hosts on a wire, which share a secret; with what they print checked.
+-- over loopback (of the host, of stock Lua, of a C program that runs them in itself), and as two hosts on a wire, which
+-- share a secret; with what they print checked.
 local namespaces <const> = require "spec.net.namespaces"
 local program <const> = require "spec.program"
 
@@ -13,7 +14,7 @@ end
 
 local EXAMPLES <const> = "scripts/examples/"
 
-local folder
+local folder, embedding
 
 setup(function()
     folder = program.folder()
@@ -30,23 +31,26 @@ local function environment(form)
     return { env = env, program = form.program }
 end
 
+-- Two processes of this machine, run by `name`, or by the host.
+local function one_machine(name, env)
+    return {
+        start = function(_, args, opts) return program.converse(args, opts) end,
+        program = name,
+        env = env,
+        close = function() end,
+    }
+end
+
 -- Where the server and where the clients of a pair run. `start` is program.converse or its like in a namespace, by the
 -- number of the host.
 local places <const> = {
-    ["on one machine"] = function()
-        return {
-            start = function(_, args, opts) return program.converse(args, opts) end,
-            env = {},
-            close = function() end,
-        }
-    end,
+    ["on one machine"] = one_machine,
     ["as modules of stock Lua"] = function()
-        return {
-            start = function(_, args, opts) return program.converse(args, opts) end,
-            program = "lua5.4",
-            env = { LUA_PATH = "lua/?.lua;lua/?/init.lua;;", LUA_CPATH = program.module_path },
-            close = function() end,
-        }
+        return one_machine("lua5.4", { LUA_PATH = "lua/?.lua;lua/?/init.lua;;", LUA_CPATH = program.module_path })
+    end,
+    ["in C programs"] = function()
+        embedding = embedding or program.embedding(folder)
+        return one_machine(embedding)
     end,
     ["on two hosts with a secret"] = function()
         local wire <const> = namespaces.wire()

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --- Runs the built host binary for specs: to its end, under the eye of the spec, or on a terminal.
--- Whatever hangs is killed after LIMIT seconds; nothing here sleeps: the spec reads until what it
--- waits for has come.
+-- Whatever hangs is killed after LIMIT seconds, or as many as its options say; nothing here sleeps: the spec reads until
+-- what it waits for has come.
 local program <const> = {}
 
 local LIMIT <const> = 30
@@ -53,6 +53,16 @@ function program.capture(command)
     return (text:gsub("\n$", ""))
 end
 
+--- Builds the C program that runs a script in itself, spec/embed/run.c, into a folder.
+-- @treturn string its path
+function program.embedding(folder)
+    local lib <const> = quote(program.lib_folder)
+    local out <const> = program.capture(("cc -std=c11 -Wall -Wextra -Werror -Ibindings spec/embed/run.c -L%s -lasyncoro "
+        .. "-Wl,-rpath,$(realpath %s) -o %s/run 2>&1"):format(lib, lib, folder))
+    if out ~= "" then error(out, 2) end
+    return folder .. "/run"
+end
+
 --- A new private folder; remove it with program.remove.
 function program.folder()
     return program.capture("mktemp -d")
@@ -78,16 +88,17 @@ local function command_line(args, opts)
     return table.concat(words, " ")
 end
 
-local TIMEOUT <const> = "timeout -s KILL " .. LIMIT
+local TIMEOUT <const> = "timeout -s KILL "
 
 local function with_limit(opts)
-    return setmetatable({limit = TIMEOUT}, {__index = opts})
+    local seconds <const> = opts and opts.seconds or LIMIT
+    return setmetatable({limit = TIMEOUT .. seconds}, {__index = opts})
 end
 
 --- Runs the program to its end.
 -- @tparam {string,...} args its arguments
 -- @tparam[opt] table opts `stdin`: text for it; `env`: more of its environment; `program`: another one;
--- `folder`: its current folder
+-- `folder`: its current folder; `seconds`: how long it may take
 -- @treturn integer its exit code
 -- @treturn string what it printed
 -- @treturn string what it printed on stderr
@@ -165,7 +176,7 @@ function program.terminal(args, opts)
     -- cat takes the keys typed after the program's end, which would kill the spec with SIGPIPE.
     local keys <const> = assert(io.popen(
         ("%s script -qfec %s /dev/null >%s/screen 2>&1; code=$?; cat >/dev/null; exit $code"):format(
-        TIMEOUT, quote(inner), folder), "w"))
+        TIMEOUT .. LIMIT, quote(inner), folder), "w"))
     keys:setvbuf("no")
     local screen <const> = assert(io.open(folder .. "/screen", "rb"))
     return setmetatable({folder = folder, keys = keys, screen = screen, seen = "", all = ""}, Terminal)

@@ -249,6 +249,17 @@ for _, mode in pairs(modes) do
             assert.equal(0, finish())
         end)
 
+        it("leave it to the connecting side which connection stays", function()
+            start()
+            other:say("offer " .. location .. " bye", "^offered connected: closed$")
+            other:say("offer " .. location .. " ping", "^offered connected: 2 START expected$")
+            other:say("ping", "^pong")
+            other:say("connect " .. location, "^connected") -- it has lost the first one, then
+            other:say("event down", "^down partner: ")
+            other:say("ping", "^pong")
+            assert.equal(0, finish())
+        end)
+
         it("miss who falls silent", function()
             start("0.2", "0.6")
             other:say("coro box", "^coro c1$")

@@ -18,9 +18,10 @@
 #include <unistd.h>
 
 enum {
-    WORKING_MOST = 36000,   /* an hour, at ten a second */
-    DRAIN_TIME = 2,         /* seconds */
-    SENDFILE_MOST = 4 << 20 /* bytes between two looks at what the other side says */
+    WORKING_MOST = 36000,    /* an hour, at ten a second */
+    DRAIN_TIME = 2,          /* seconds */
+    SENDFILE_MOST = 4 << 20, /* bytes between two looks at what the other side says */
+    PAGE = 4096              /* the kernel copies faster to and from whole pages */
 };
 
 void
@@ -158,7 +159,7 @@ aco_carrier_shake(aco_carrier *c, struct aco_secure *secure)
         if (err != ACO_OK) return err;
     }
     if (err != ACO_OK) return fail_err(c, err);
-    c->block = malloc(ACO_CARRIER_BLOCK);
+    c->block = aligned_alloc(PAGE, ACO_CARRIER_BLOCK);
     if (c->block == NULL) return aco_carrier_fail(c, ACO_ENOMEM, "%s", aco_err_text(ACO_ENOMEM));
     return ACO_OK;
 }

@@ -172,7 +172,7 @@ aco_connection_dirty(aco_connection *c)
     c->dirty = true;
     atomic_store_explicit(&c->net->has_dirty, true, memory_order_relaxed);
     aco_list_append(&c->net->dirty, &c->dirty_link);
-    if (!c->net->flushes) aco_net_kick(c->net);
+    aco_net_kick(c->net);
 }
 
 /* A frame of the connection's own, before its peer's. */

@@ -176,6 +176,8 @@ part_begin(aco_frames *f, uint32_t number, const uint8_t *head)
         return fail(f, ACO_ETOOLARGE, "a message that is larger than the limit");
     if (head[6] != 0 || head[7] != 0 || head[4] == TYPE_PART)
         return fail(f, ACO_EPROTOCOL, "the first part of a message is malformed");
+    if (f->announced + get_u32(head) > (uint64_t)f->limit * ACO_FRAME_TIMES)
+        return fail(f, ACO_EPROTOCOL, "too large messages come in parts at the same time");
     part = calloc(1, sizeof *part);
     if (part == NULL) return ACO_ENOMEM;
     part->number = number;
@@ -185,6 +187,7 @@ part_begin(aco_frames *f, uint32_t number, const uint8_t *head)
     part->next = f->parts;
     f->parts = part;
     f->part_count++;
+    f->announced += part->total;
     return ACO_OK;
 }
 
@@ -204,6 +207,7 @@ part_end(aco_frames *f, struct aco_part **at, aco_frame *frame)
                          .whole = f->whole};
     *at = part->next;
     f->part_count--;
+    f->announced -= part->total;
     part_free(part);
     return ACO_OK;
 }

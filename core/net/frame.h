@@ -13,7 +13,8 @@ enum {
     ACO_FRAME_PART = 65536,              /* bytes of a message in one part at most */
     ACO_FRAME_MAX = ACO_FRAME_PART + 64, /* bytes of a body at most */
     ACO_FRAME_PARTS = 64,                /* messages that come in parts at the same time, at most */
-    ACO_FRAME_FIRST = 1,                 /* flags of parts */
+    ACO_FRAME_TIMES = 4, /* the limit of one: what those announce together, at most */
+    ACO_FRAME_FIRST = 1, /* flags of parts */
     ACO_FRAME_LAST = 2
 };
 
@@ -36,6 +37,7 @@ typedef struct aco_frames {
     bool filled;            /* it was: more is needed at once */
     unsigned quiet;         /* times in a row that little came */
     size_t limit;           /* bytes of a body that came in parts, at most */
+    uint64_t announced;     /* bytes of the messages of which parts are missing */
     struct aco_part *parts; /* messages of which parts are missing */
     unsigned part_count;
     aco_msg *whole; /* of the frame that was given last */

@@ -155,6 +155,7 @@ up(aco_connection *c)
     snprintf(peer->name, sizeof peer->name, "%s", h->name);
     snprintf(peer->location, sizeof peer->location, "%s", h->location);
     if ((uint64_t)h->message < c->message_max) c->message_max = (uint32_t)h->message;
+    peer->queue.turn_limit = (size_t)c->message_max * ACO_FRAME_TIMES;
     double theirs = h->heartbeat * 3 * ACO_SECOND; /* which may be anything */
     bool slower = theirs > (double)net->timeout && h->heartbeat < 1e6;
     c->timeout = slower ? (aco_time)theirs : net->timeout;

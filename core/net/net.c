@@ -170,7 +170,6 @@ posts_take(aco_net *net)
 static void
 dirty_flush(aco_net *net)
 {
-    net->flushes = true;
     do {
         atomic_store_explicit(&net->has_dirty, false, memory_order_relaxed);
         while (!aco_list_empty(&net->dirty)) {
@@ -181,7 +180,6 @@ dirty_flush(aco_net *net)
         }
         aco_channels_give(net->process, aco_gate_cast);
     } while (!aco_list_empty(&net->dirty));
-    net->flushes = false;
 }
 
 static void
@@ -197,7 +195,6 @@ turn(aco_net *net)
     struct epoll_event events[EVENTS];
     aco_time now = aco_now();
 
-    net->flushes = true;
     int count = epoll_wait(net->set, events, EVENTS, 0);
     for (int i = 0; i < count; i++) {
         aco_source *source = events[i].data.ptr;
@@ -246,7 +243,6 @@ companion_idle(void *arg, aco_time *deadline)
     pthread_mutex_lock(&net->lock);
     if (net->running) {
         if (!net->polls) aco_inbox_awake(net->inbox); /* what was called for is done now */
-        net->flushes = true;
         posts_take(net);
         dirty_flush(net);
         dead_free(net);

@@ -44,6 +44,7 @@ struct lane {
     bool named, begun;
     uint8_t target[ACO_OUTQ_TARGET];
     uint32_t number;
+    size_t size;    /* of the frame that has begun */
     uint64_t after; /* small_out must be there before the frame in parts may end */
     aco_link larges;
 };
@@ -51,7 +52,7 @@ struct lane {
 void
 aco_outq_init(aco_outq *q)
 {
-    *q = (aco_outq){.lanes.seed = (uintptr_t)q};
+    *q = (aco_outq){.lanes.seed = (uintptr_t)q, .turn_limit = SIZE_MAX};
     aco_list_init(&q->ready);
     aco_list_init(&q->control);
     aco_list_init(&q->small);
@@ -246,22 +247,35 @@ large_free(aco_outq *q, struct large *large)
 }
 
 static void
+lane_stop(aco_outq *q, struct lane *lane)
+{
+    if (!lane->begun) return;
+    q->turn_count--;
+    q->turn_size -= lane->size;
+    lane->begun = false;
+}
+
+static void
 lane_free(aco_outq *q, struct lane *lane)
 {
     while (!aco_list_empty(&lane->larges))
         large_free(q, ACO_CONTAINER_OF(lane->larges.next, struct large, link));
     if (lane->named) aco_map_remove(&q->lanes, lane->target, sizeof lane->target);
-    if (lane->begun) q->turn_count--;
+    lane_stop(q, lane);
     aco_link_remove(&lane->link);
     free(lane);
 }
 
-/* Let lanes begin while there may be more. */
+/* Let lanes begin while there may be more, and the other side makes room for what they announce. */
 static void
 lanes_begin(aco_outq *q)
 {
     while (q->turn_count < ACO_OUTQ_TURNS && !aco_list_empty(&q->waiting)) {
         struct lane *lane = ACO_CONTAINER_OF(q->waiting.next, struct lane, link);
+        const struct large *first = ACO_CONTAINER_OF(lane->larges.next, struct large, link);
+        lane->size = first->head_size + msg_size(first->msg);
+        if (q->turn_count > 0 && lane->size > q->turn_limit - q->turn_size) return;
+        q->turn_size += lane->size;
         aco_link_remove(&lane->link);
         aco_list_append(&q->turns, &lane->link);
         lane->number = ++q->last_number;
@@ -274,8 +288,7 @@ lanes_begin(aco_outq *q)
 static void
 lane_wait(aco_outq *q, struct lane *lane)
 {
-    if (lane->begun) q->turn_count--;
-    lane->begun = false;
+    lane_stop(q, lane);
     lane->after = q->small_in; /* frames for this target may be among those */
     aco_link_remove(&lane->link);
     aco_list_append(&q->waiting, &lane->link);

@@ -34,6 +34,7 @@ typedef struct aco_outq {
     uint64_t small_in, small_out; /* bytes that went into `small`, and out of it */
     uint32_t last_number;
     uint32_t turn_count;               /* lanes in `turns` */
+    size_t turn_size, turn_limit;      /* bytes that those have announced; that they may */
     aco_link chunks, shorts;           /* of pieces: kept for the next frames */
     uint32_t chunk_count, short_count; /* of them */
 } aco_outq;

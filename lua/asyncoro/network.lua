@@ -282,6 +282,7 @@ end
 -- @tparam ?number timeout
 -- @return what find returns
 function network.seek(what, kind, find, name, location, timeout)
+    if type(name) ~= "string" then error(("%s: a name expected, got %s"):format(what, type(name)), 2) end
     if timeout ~= nil then core.check_timeout(timeout, what) end
     local place <const> = location ~= nil and check_location(what, location) or nil
     if place and place ~= core.location() then

@@ -54,9 +54,10 @@ end
 --- Raises, on behalf of the caller's caller, when this is no port.
 -- @tparam string what the function, for the message
 -- @param port
-function options.check_port(what, port)
+-- @tparam[opt=2] integer level whom to blame, counted from here as `error` does
+function options.check_port(what, port, level)
     if math.type(port) ~= "integer" or port < 0 or port > 65535 then
-        error(("%s: a port of 0 to 65535 expected, got %s"):format(what, tostring(port)), 3)
+        error(("%s: a port of 0 to 65535 expected, got %s"):format(what, tostring(port)), (level or 2) + 1)
     end
 end
 

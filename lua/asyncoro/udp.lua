@@ -14,6 +14,11 @@ local function remaining(deadline)
     return deadline and math.max(deadline - core.now(), 0)
 end
 
+local function check_to(what, host, port)
+    if type(host) ~= "string" then error(("%s: a host expected, got %s"):format(what, type(host)), 3) end
+    if host:sub(1, 5) ~= "unix:" then options.check_port(what, port, 3) end
+end
+
 -- The first address of a name with which try(address) gives more than "unsupported" (a family that the socket has not).
 local function with_name(what, host, port, deadline, try)
     local addresses <const>, why <const>, word <const> = resolve(host, { timeout = remaining(deadline) })
@@ -39,6 +44,8 @@ end
 -- @treturn[2] string "toolarge", "denied" (a broadcast, without the option), "unreachable", "notfound", "timeout",
 -- "closed", "busy" when another coro sends ...
 function methods:sendto(data, host, port, timeout)
+    check_to("sendto", host, port)
+    if type(data) ~= "string" then error("sendto: a string expected, got " .. type(data), 2) end
     local sent <const>, message <const>, code <const> = raw.sendto(self, data, host, port, timeout)
     if sent ~= false then return sent, message, code end
     timeout = timeout or self:gettimeout()
@@ -59,6 +66,7 @@ end
 -- @treturn[2] string message
 -- @treturn[2] string "unreachable", "notfound", "closed" ...
 function methods:connect(host, port)
+    if host ~= nil then check_to("connect", host, port) end
     local done <const>, message <const>, code <const> = raw.connect(self, host, port)
     if done ~= false then return done, message, code end
     local timeout <const> = self:gettimeout()

@@ -48,6 +48,19 @@ return {
         targets = { { peer = "nginx", ratio = 1.5 }, { peer = "go", ratio = 1 }, { peer = "node", ratio = 1 } },
     },
     {
+        name = "idle", title = "idle TCP connections, a coro that reads on each", unit = "bytes each", low = true,
+        n = 15000, quick = 3000, peers = {}, targets = { { value = 4096 } },
+    },
+    {
+        name = "pipe", title = "n MiB from a program to another, through us or through cat", unit = "MB/s",
+        n = 2048, quick = 512, peers = { "shell" }, targets = { { peer = "shell", ratio = 0.8 } },
+    },
+    {
+        name = "copy", title = "a file of n MiB, copied from tmpfs to tmpfs", unit = "MB/s", n = 1024, quick = 256,
+        memory = 2.2 * 2 ^ 20, peers = { "shell" }, notes = { "by a loop over its chunks" },
+        targets = { { peer = "shell", ratio = 0.8 } },
+    },
+    {
         name = "w9", title = "messages of 100 bytes one way between two processes, in order", unit = "messages/s",
         pair = true, n = 1000000, quick = 200000, peers = { "ceiling", "zeromq", "nats", "redis", "erlang", "skynet" },
         targets = {

@@ -15,6 +15,7 @@ local commands <const> = {
     go = "GOMAXPROCS=1 " .. build .. "/bench/go",
     erlang = "erl -noinput +S 1:1 +P 20000000 -pa " .. build .. "/bench -run bench main",
     pure = WORD:format("pure"),
+    shell = here .. "/peers/shell",
     cqueues = WORD:format("cqueues"),
     luv = WORD:format("luv"),
     copas = WORD:format("copas"),

@@ -215,6 +215,9 @@ test_hostile(void)
     }
     CHECK(read_bytes(many, 64 * 20, 1000) == ACO_EBUSY);
     CHECK(read_bytes(many, 65 * 20, 1000) == ACO_EPROTOCOL);
+    CHECK(read_bytes(many, 64 * 20, 64) == ACO_EBUSY); /* four limits announced */
+    CHECK(read_bytes(many, 63 * 20, 63) == ACO_EBUSY);
+    CHECK(read_bytes(many, 64 * 20, 63) == ACO_EPROTOCOL);
     memcpy(many + 20, many, 20); /* one that begins twice */
     CHECK(read_bytes(many, 40, 1000) == ACO_EPROTOCOL);
 }

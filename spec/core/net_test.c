@@ -38,7 +38,7 @@ static void
 side_open(struct side *s, const char *name, uint16_t port)
 {
     struct aco_net_options options = {
-        .port = port, .queue_limit = queue_limit, .heartbeat = ACO_SECOND / 5, .name = name};
+        .port = port, .queue_limit = queue_limit, .heartbeat = ACO_SECOND, .name = name};
     struct aco_secret_options secret = {.key_path = key_path,
                                         .secret = secret_text,
                                         .secret_size = secret_text ? strlen(secret_text) : 0};

@@ -113,6 +113,7 @@ test(unsigned failing)
         free(bytes);
     }
     aco_outq_init(&w.queue);
+    w.queue.turn_limit = ACO_FRAME_TIMES << 20;
     aco_frames_init(&w.frames, 1 << 20);
     one_in = failing;
     for (int i = 0; i < ADDED; i++) {

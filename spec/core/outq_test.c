@@ -249,6 +249,7 @@ in_order(const aco_frame *frame, void *arg)
 static void
 test_many_large(void)
 {
+    enum { LIMIT = 110000 };
     aco_outq q;
     aco_frames frames;
     uint8_t head[HEAD] = {0};
@@ -256,7 +257,8 @@ test_many_large(void)
     aco_msg *msg = msg_of(0, 100000);
 
     aco_outq_init(&q);
-    aco_frames_init(&frames, 1 << 20);
+    q.turn_limit = 4 * LIMIT;
+    aco_frames_init(&frames, LIMIT); /* which takes no more than that at the same time */
     for (uint32_t i = 0; i < 150; i++) {
         head[0] = 1;
         put_u32(head + 4, i);

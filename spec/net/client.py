@@ -7,6 +7,7 @@ Values are JSON; {"$handle": "LABEL"} is a handle, {"$bytes": "HEX"} a string th
 
     listen [HOST [PORT]]             listening LOCATION
     connect LOCATION                 connected PROCESS-ID NAME
+    offer LOCATION bye|ping          offered [connected]: ANSWER; a connection that is dropped, or not started
     coro NAME                        coro LABEL: registered, with a mailbox
     echo NAME                        coro LABEL: answers calls with what they bring
     locate NAME [SECONDS]            located LABEL: SECONDS waits for the name
@@ -103,6 +104,11 @@ class Client:
     def connect(self, location):
         self.link = self.process.connect(location)
         return "connected %s %s" % (self.link.peer["process"].hex(), self.link.peer["name"])
+
+    def offer(self, location, what):
+        first = {"bye": (wire.BYE, b"\x0aanother one"), "ping": (wire.PING, bytes(8))}[what]
+        peer, answer = self.process.offer(location, first)
+        return "offered%s: %s" % (" connected" if peer.get("connected") else "", answer)
 
     def _to(self, handle):
         """The link to the process of a handle: the one we made, or one that was made to us."""

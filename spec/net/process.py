@@ -93,9 +93,20 @@ class Process:
 
     # Connections -----------------------------------------------------------------------------
 
-    def connect(self, location):
+    def connect(self, location, **options):
         host, port, server = wire.split_location(location)
-        return Link(self, socket.create_connection((host, port), 10), port, server=server)
+        return Link(self, socket.create_connection((host, port), 10), port, server=server, **options)
+
+    def offer(self, location, first):
+        """Connect, and say something else than START: what the other side's HELLO said, and its answer."""
+        link = self.connect(location, first=first)
+        try:
+            kind, _, body = link._next()
+            answer = "%d %s" % (kind, body[1:].decode())
+        except EOFError:
+            answer = "closed"
+        link.sock.close()
+        return link.peer, answer
 
     def listen(self, host="127.0.0.1", port=0):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -134,8 +145,9 @@ def exactly(sock, size):
 class Link:
     """A connection to another process, ready when the constructor returns."""
 
-    def __init__(self, process, plain, port, accepted=False, server=0):
-        self.process, self.accepted = process, accepted
+    def __init__(self, process, plain, port, accepted=False, server=0, first=(wire.START, b"")):
+        """`first`: what a connecting side says after both HELLOs; unless it is START, nothing follows but `_next`."""
+        self.process, self.accepted, self.first = process, accepted, first
         self.write_lock, self.target_locks = threading.Lock(), {}
         self.ids, self.numbers, self.answers = itertools.count(1), itertools.count(1), {}
         self.paused, self.resumed = set(), threading.Condition()
@@ -148,6 +160,8 @@ class Link:
         self.reader = wire.Reader(MESSAGE_LIMIT)
         self.pending = iter(())
         self._hello()
+        if first[0] != wire.START:
+            return
         plain.settimeout(None)
         process.links[self.peer["process"]] = self
         process.events.put(("peer", self))
@@ -213,7 +227,7 @@ class Link:
             raise wire.ProtocolError("it did not say HELLO")
         self.peer = wire.decode(body)
         if not self.accepted:
-            self.send(wire.START)
+            self.send(*self.first)
             return
         self.send(wire.HELLO, mine)
         kind, _, body = self._next()

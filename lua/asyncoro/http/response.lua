@@ -97,12 +97,15 @@ end
 --- Send a piece of the body, and the head before the first. Waits until the system has taken it. Without a
 -- Content-Length header the body goes in chunks.
 -- @function response:write
--- @tparam string piece
+-- @tparam string|number piece
 -- @treturn boolean true
 -- @treturn[2] nil
 -- @treturn[2] string message
 -- @treturn[2] string "closed", "reset", "timeout": nobody reads it any more
+-- @raise when it is no string, longer than what is left of the Content-Length, or comes after the end
 function Response:write(piece)
+    if type(piece) == "number" then piece = tostring(piece) end
+    if type(piece) ~= "string" then error("response: a string expected, got " .. type(piece), 2) end
     if self.finished then error("response: it has been finished already", 2) end
     if self.failed then return unread() end
     if not self.sent then
