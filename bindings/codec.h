@@ -14,8 +14,8 @@
  * no memory, and what a class's __encode raises. */
 int acl_encode(lua_State *L, int idx, aco_msg **msg);
 
-/** The same, but `take` is shown the bytes first: if it takes them, there is no message, and *msg is
- * NULL. */
+/** The same, but `take` is shown the bytes first: if it takes them, there is no message, and *msg
+ * is NULL. */
 int acl_encode_for(lua_State *L, int idx, bool (*take)(void *arg, const void *data, size_t size),
                    void *arg, aco_msg **msg);
 
