@@ -221,7 +221,14 @@ int acl_raise_pending(lua_State *L, acl_engine *e, acl_coro *c);
  * coro when it waits for one. Pops them on ACO_OK only. ACO_EBUSY: full. ACO_ENOTFOUND: ended.
  * ACO_ENOMEM. */
 int acl_message_put(lua_State *L, acl_engine *e, acl_coro *c, int n);
-/* The same for a coro that waits for a message (ACO_TASK_RECEIVE): leaves them on its stack. [-] */
+/* Does it wait for one, with none before it that has come from elsewhere? */
+static inline bool
+acl_message_awaited(const acl_coro *c)
+{
+    return (c->task.flags & ACO_TASK_RECEIVE) &&
+           (c->task.mailbox == NULL || aco_mailbox_vacant(c->task.mailbox));
+}
+/* The same for a coro that does: leaves them on its stack. [-] */
 void acl_message_hand(lua_State *L, acl_engine *e, acl_coro *c, int n);
 /* The same for one value, at idx, that only has to be put into the mailbox, which has room and is
  * known to this engine only; false, and nothing has happened, when it is not as simple. */

@@ -90,7 +90,7 @@ int
 acl_message_put(lua_State *L, acl_engine *e, acl_coro *c, int n)
 {
     if (c->flags & ACL_ENDED) return ACO_ENOTFOUND;
-    if (c->task.flags & ACO_TASK_RECEIVE) {
+    if (acl_message_awaited(c)) {
         acl_message_hand(L, e, c, n);
         return ACO_OK;
     }

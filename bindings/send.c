@@ -126,7 +126,7 @@ send(lua_State *L, acl_engine *e)
     acl_coro *to = acl_coro_check(L, SEND_SELF);
 
     if (ACO_UNLIKELY(lua_gettop(L) != SEND_MESSAGE)) return send_message(L);
-    if (!(to->task.flags & ACO_TASK_RECEIVE)) return send_queued(L, e, to);
+    if (!acl_message_awaited(to)) return send_queued(L, e, to);
     acl_message_hand(L, e, to, 1);
     return send_result(L);
 }

@@ -23,6 +23,28 @@ describe("isolate", function()
         end)
     end)
 
+    it("delivers before what is sent here after it has said so", function()
+        run(function()
+            local receiver = asyncoro.spawn(function() return asyncoro.receive() .. " " .. asyncoro.receive() end)
+            asyncoro.yield() -- it waits now
+            local folder = program.folder()
+            local mark = folder .. "/delivered"
+            asyncoro.isolate(function(to, path)
+                assert(to:deliver "far" == 1)
+                assert(io.open(path, "w")):close()
+            end, receiver, mark)
+            local file
+            repeat -- without a wait: nothing tells this engine of the message
+                asyncoro.now()
+                file = io.open(mark)
+            until file
+            file:close()
+            receiver:send "near"
+            assert.equal("far near", select(2, receiver:finish()))
+            program.remove(folder)
+        end)
+    end)
+
     it("has a Lua state of its own", function()
         run(function()
             shared = 1 -- luacheck: ignore

@@ -383,6 +383,12 @@ mailbox_take(aco_mailbox *mb, aco_entry *entry)
 }
 
 bool
+aco_mailbox_vacant(aco_mailbox *mb)
+{
+    return !mb->shared || aco_mailbox_count(mb) == 0;
+}
+
+bool
 aco_mailbox_pop(aco_loop *loop, aco_mailbox *mb, aco_entry *entry)
 {
     waiter *woken = NULL;

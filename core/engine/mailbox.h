@@ -65,6 +65,9 @@ bool aco_mailbox_pop(aco_loop *loop, aco_mailbox *mb, aco_entry *entry);
 /** Owner's thread: a pop would find nothing and change nothing. May say false all the same. */
 bool aco_mailbox_idle(const aco_mailbox *mb);
 
+/** Owner's thread: nothing is in it that another thread has posted. */
+bool aco_mailbox_vacant(aco_mailbox *mb);
+
 /** Any thread, of a shared mailbox: append. Takes over the parcel on ACO_OK only.
  *  ACO_EBUSY: full; then `waiter`, when not NULL, gets one ACO_POST_SPACE once there is room.
  * ACO_ECLOSED: the task has ended. ACO_ENOMEM. */
