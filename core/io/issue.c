@@ -48,13 +48,13 @@ is_host(const char *name)
     if (strlen(name) > HOST) return false;
     if (name[0] == '*' && name[1] == '.') name += 2;
     for (const char *at = name;; at++) {
-        bool inner = label > 0 && at[1] != '.' && at[1] != '\0';
         if (*at == '.' || *at == '\0') {
             if (label == 0 || label > LABEL) return false;
             if (*at == '\0') return true;
             label = 0;
         } else if ((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') ||
-                   (*at >= '0' && *at <= '9') || (*at == '-' && inner)) {
+                   (*at >= '0' && *at <= '9') ||
+                   (*at == '-' && label > 0 && at[1] != '.' && at[1] != '\0')) {
             label++;
         } else {
             return false;
