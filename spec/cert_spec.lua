@@ -99,8 +99,9 @@ describe("asyncoro cert", function()
             assert.matches(text, err, 1, true)
         end
         refuses("makes an authority, and --ca FOLDER says where it is", '"$1" cert node x.example')
-        refuses("is not one of an authority", 'mkdir n; cp a.pem n/ca.pem; cp a.key n/ca.key; "$1" cert node --ca n x')
-        refuses("the key is not that", 'cp a.key here/ca.key; "$1" cert node --ca here x')
+        sh "mkdir n; cp a.pem n/ca.pem; cp a.key n/ca.key"
+        refuses("is not the certificate of an authority", '"$1" cert node --ca n x')
+        refuses("ca.key is not the key of ca.pem", 'cp a.key here/ca.key; "$1" cert node --ca here x')
         refuses("has no key in it", 'cp a.pem here/ca.key; "$1" cert node --ca here x')
         refuses("has no certificate in it", 'echo >here/ca.pem; "$1" cert node --ca here x')
     end)

@@ -2,6 +2,8 @@
 #include "core/base/error.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 
 static const struct {
     const char *word, *text;
@@ -93,4 +95,15 @@ aco_err_from_errno(int errnum)
     default:
         return ACO_ESYSTEM;
     }
+}
+
+int
+aco_err_why(char **why, int err, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    if (vasprintf(why, format, args) < 0) *why = NULL;
+    va_end(args);
+    return err;
 }

@@ -55,4 +55,7 @@ const char *aco_err_text(int err);
 /** The error that stands for an errno value. */
 int aco_err_from_errno(int errnum);
 
+/** `err`, with its reason in words in `*why`, for the caller to free; NULL without memory. */
+int aco_err_why(char **why, int err, const char *format, ...) ACO_PRINTF(3, 4);
+
 #endif

@@ -9,25 +9,13 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* A clock that is a little behind finds it valid all the same (seconds); bits of a serial number;
  * bytes of a host name, and of a common name. */
-enum { EARLY = 3600, DAY = 86400, SERIAL = 127, HOST = 253, LABEL = 63, COMMON = 64 };
-
-static int
-fail(char **why, int err, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    if (vasprintf(why, format, args) < 0) *why = NULL;
-    va_end(args);
-    return err;
-}
+enum { EARLY = 3600, SERIAL = 127, HOST = 253, LABEL = 63, COMMON = 64 };
 
 /* Names ---------------------------------------------------------------------------------------- */
 
@@ -68,7 +56,8 @@ names_text(const struct aco_issue *issue, char **text, char **why)
 {
     size_t size = 1;
 
-    if (issue->count == 0) return fail(why, ACO_EINVALID, "a host name or an address is expected");
+    if (issue->count == 0)
+        return aco_err_why(why, ACO_EINVALID, "a host name or an address is expected");
     for (size_t i = 0; i < issue->count; i++)
         size += strlen(issue->names[i]) + sizeof "DNS:,";
     char *at = *text = malloc(size);
@@ -79,7 +68,8 @@ names_text(const struct aco_issue *issue, char **text, char **why)
         if (!address && !is_host(name)) {
             free(*text);
             *text = NULL;
-            return fail(why, ACO_EINVALID, "'%s' is neither a host name nor an address", name);
+            return aco_err_why(why, ACO_EINVALID, "'%s' is neither a host name nor an address",
+                               name);
         }
         at += sprintf(at, "%s%s:%s", i > 0 ? "," : "", address ? "IP" : "DNS", name);
     }
@@ -118,15 +108,24 @@ static int
 authority_check(const authority *a, char **why)
 {
     if (a->cert == NULL)
-        return fail(why, ACO_EINVALID, "the authority's file has no certificate in it");
+        return aco_err_why(why, ACO_EINVALID,
+                           "ca.pem has no certificate in it: `asyncoro cert ca` makes one");
     if (a->key == NULL)
-        return fail(why, ACO_EINVALID, "the authority's file has no key in it that can be read");
+        return aco_err_why(why, ACO_EINVALID,
+                           "ca.key has no key in it that can be read without a password: `asyncoro "
+                           "cert ca` makes one");
     if (X509_check_ca(a->cert) != 1)
-        return fail(why, ACO_EINVALID, "the certificate is not one of an authority");
+        return aco_err_why(
+            why, ACO_EINVALID,
+            "ca.pem is not the certificate of an authority: `asyncoro cert ca` makes one");
     if (X509_check_private_key(a->cert, a->key) != 1)
-        return fail(why, ACO_EINVALID, "the key is not that of the authority's certificate");
+        return aco_err_why(
+            why, ACO_EINVALID,
+            "ca.key is not the key of ca.pem: both are made together, by `asyncoro cert ca`");
     if (X509_cmp_current_time(X509_get0_notAfter(a->cert)) < 0)
-        return fail(why, ACO_EINVALID, "the authority has expired: make a new one");
+        return aco_err_why(
+            why, ACO_EINVALID,
+            "the authority has expired: make a new one (asyncoro cert ca), and give it to all");
     return ACO_OK;
 }
 
@@ -289,13 +288,13 @@ aco_issue(const struct aco_issue *issue, char **cert, char **key, char **why)
     *cert = *key = *why = NULL;
     ERR_clear_error();
     if (issue->subject[0] == '\0' || strlen(issue->subject) > COMMON)
-        return fail(why, ACO_EINVALID, "a name of 1 to %d bytes is expected", COMMON);
+        return aco_err_why(why, ACO_EINVALID, "a name of 1 to %d bytes is expected", COMMON);
     if (issue->ca != NULL) {
         err = names_text(issue, &names, why);
         if (err == ACO_OK) err = authority_open(&a, issue, why);
     }
     if (err == ACO_OK) err = cert_make(issue, &a, names, cert, key);
-    if (err == ACO_EUNSUPPORTED) err = fail(why, err, "OpenSSL cannot make the certificate");
+    if (err == ACO_EUNSUPPORTED) err = aco_err_why(why, err, "OpenSSL cannot make the certificate");
     authority_free(&a);
     free(names);
     ERR_clear_error();

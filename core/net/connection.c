@@ -5,8 +5,6 @@
 
 #include "core/base/clock.h"
 #include "core/net/receiver.h"
-#include "core/base/msgpack.h"
-#include "core/base/version.h"
 #include "core/io/socket.h"
 
 #include <errno.h>
@@ -418,9 +416,6 @@ preface_get(aco_connection *c)
         preface_serve(c);
 }
 
-/* Frames ----------------------------------------------------------------------------------------
- */
-
 /* Security is settled: say who we are; the acceptor waits to hear it. */
 static void
 secured(aco_connection *c)
@@ -512,7 +507,7 @@ read_all(aco_connection *c)
 
     do {
         void *space;
-        size_t size, got = 0;
+        size_t size = 0, got = 0;
         int err = aco_frames_space(&c->frames, &space, &size);
         if (size > READ_TURN) size = READ_TURN;
         if (err == ACO_OK) err = aco_secure_read(c->secure, space, size, &got);
@@ -579,7 +574,7 @@ heartbeat(aco_connection *c, aco_time now)
         return;
     }
     aco_time quiet = now - c->sent;
-    aco_outq_trim(&c->peer->queue);
+    if (!c->hungry) aco_outq_trim(&c->peer->queue);
     if (quiet >= net->heartbeat) {
         aco_put_u64(body, (uint64_t)now);
         (void)aco_peer_queue(c->peer, ACO_F_PING, 0, NULL, body, sizeof body, NULL);

@@ -113,7 +113,6 @@ send_bytes(aco_gate *gate, aco_export *x, const void *data, size_t size)
     memcpy(head + ACO_TARGET, data, size);
     pthread_mutex_lock(&net->lock);
     int err = peer_of(net, x, &peer);
-    if (err == ACO_OK && is_too_large(peer, size)) err = ACO_ETOOLARGE;
     if (err == ACO_OK) err = room(peer, target_of(x), NULL);
     if (err == ACO_OK)
         err = aco_peer_queue(peer, ACO_F_SEND, 0, target_of(x), head, ACO_TARGET + size, NULL);

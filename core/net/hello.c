@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How long the accepting side waits for START; a connection that was left, for its end. */
+/* How long the accepting side waits for START. */
 #define START_TIME (10 * ACO_SECOND)
 enum { HELLO_MAX = 1024 };
 
@@ -59,7 +59,7 @@ struct aco_hello {
     bool has_process, probe; /* probe: it only looks, and wants to be no peer */
     bool connected;          /* it has a connection with us already, as far as it knows */
     int64_t version, message;
-    double heartbeat, timeout;
+    double heartbeat;
     char name[ACO_NAME_MAX + 1], location[ACO_ROUTE_MAX + 1];
 };
 
@@ -93,7 +93,6 @@ hello_field(struct aco_hello *h, const aco_mp_item *key, const aco_mp_item *valu
     if (is_key(key, "probe") && value->type == ACO_MP_BOOL) h->probe = value->u.boolean;
     if (is_key(key, "connected") && value->type == ACO_MP_BOOL) h->connected = value->u.boolean;
     if (is_key(key, "heartbeat")) h->heartbeat = number_of(value);
-    if (is_key(key, "timeout")) h->timeout = number_of(value);
     if (is_key(key, "name")) text_take(value, h->name, ACO_NAME_MAX);
     if (is_key(key, "location")) text_take(value, h->location, ACO_ROUTE_MAX);
     if (is_key(key, "process") && value->type == ACO_MP_BIN && value->size == 16) {

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,22 +33,11 @@ aco_key_path(void)
 }
 
 static int
-fail(char **why, int err, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    if (vasprintf(why, format, args) < 0) *why = NULL;
-    va_end(args);
-    return err;
-}
-
-static int
 system_failed(char **why, const char *what, const char *path)
 {
     int saved = errno;
 
-    return fail(why, aco_err_from_errno(saved), "%s %s: %s", what, path, strerror(saved));
+    return aco_err_why(why, aco_err_from_errno(saved), "%s %s: %s", what, path, strerror(saved));
 }
 
 /* Make the folders on the way; the last one is for the user only. */
@@ -103,7 +91,8 @@ key_make(const char *path, char **why)
 
     int err = folders_make(path, why);
     if (err != ACO_OK) return err;
-    if (aco_random(key, sizeof key) != ACO_OK) return fail(why, ACO_ESYSTEM, "no randomness");
+    if (aco_random(key, sizeof key) != ACO_OK)
+        return aco_err_why(why, ACO_ESYSTEM, "no randomness");
     if (asprintf(&temporary, "%s.XXXXXX", path) < 0) return ACO_ENOMEM;
     int fd = mkostemp(temporary, O_CLOEXEC);
     if (fd < 0) {
@@ -126,19 +115,22 @@ key_check(int fd, const char *path, char **why)
 
     if (fstat(fd, &st) != 0) return system_failed(why, "cannot read", path);
     if (!S_ISREG(st.st_mode) || st.st_size != ACO_KEY_SIZE)
-        return fail(why, ACO_EINVALID,
-                    "%s is no key file (%d bytes expected): remove it, and a new one is made", path,
-                    ACO_KEY_SIZE);
+        return aco_err_why(
+            why, ACO_EINVALID,
+            "%s is no key file (%d bytes expected): remove it, and a new one is made", path,
+            ACO_KEY_SIZE);
     if (st.st_uid != geteuid())
-        return fail(why, ACO_EDENIED,
-                    "%s belongs to another user: run this as that user, or set HOME to the folder "
-                    "of its own",
-                    path);
+        return aco_err_why(
+            why, ACO_EDENIED,
+            "%s belongs to another user: run this as that user, or set HOME to the folder "
+            "of its own",
+            path);
     if (st.st_mode & 077)
-        return fail(why, ACO_EDENIED,
-                    "%s can be read by others: they may have it already; remove it, and a new one "
-                    "is made",
-                    path);
+        return aco_err_why(
+            why, ACO_EDENIED,
+            "%s can be read by others: they may have it already; remove it, and a new one "
+            "is made",
+            path);
     return ACO_OK;
 }
 
@@ -152,13 +144,14 @@ static int
 open_failed(const char *path, char **why)
 {
     if (errno == ELOOP)
-        return fail(why, ACO_EDENIED,
-                    "%s is a symbolic link: remove it, and a new key file is made", path);
+        return aco_err_why(why, ACO_EDENIED,
+                           "%s is a symbolic link: remove it, and a new key file is made", path);
     if (errno == EACCES)
-        return fail(why, ACO_EDENIED,
-                    "%s cannot be read by this user: run this as its owner, or set HOME to the "
-                    "folder of its own",
-                    path);
+        return aco_err_why(
+            why, ACO_EDENIED,
+            "%s cannot be read by this user: run this as its owner, or set HOME to the "
+            "folder of its own",
+            path);
     return system_failed(why, "cannot read", path);
 }
 

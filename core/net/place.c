@@ -252,12 +252,17 @@ aco_place_await(aco_place *place, aco_connection *c, const uint8_t process[16])
     place->reached = true;
     memcpy(place->id, process, sizeof place->id);
     place->dial = other == NULL ? c : NULL;
-    if (other == NULL) c->place = place;
-    while (other != NULL && !aco_list_empty(&place->waiters)) {
+    if (other == NULL) {
+        c->place = place;
+        return;
+    }
+    while (!aco_list_empty(&place->waiters)) {
         aco_link *waiter = place->waiters.next;
         aco_link_remove(waiter);
         aco_list_append(&other->waiters, waiter);
     }
+    aco_net_alarm(place->net, &place->alarm,
+                  aco_now() + LONGEST_DELAY); /* should it come to nothing */
 }
 
 static aco_time

@@ -52,13 +52,6 @@ aco_secret_key(const aco_secret *secret, const char *purpose, uint8_t key[ACO_SE
 }
 
 static int
-fail(char **why, int err, const char *text)
-{
-    *why = strdup(text);
-    return err;
-}
-
-static int
 base_of_key_file(aco_secret *secret, const char *given, char **why)
 {
     static const uint8_t no_salt[BASE];
@@ -67,8 +60,9 @@ base_of_key_file(aco_secret *secret, const char *given, char **why)
     unsigned size = BASE;
 
     if (path == NULL)
-        return fail(why, ACO_ENOTFOUND,
-                    "this user has no home folder for a key file: set HOME, or give a secret");
+        return aco_err_why(
+            why, ACO_ENOTFOUND,
+            "this user has no home folder for a key file: set HOME, or give a secret");
     int err = aco_key_read(path, key, why);
     free(path);
     /* HKDF-Extract (RFC 5869) without a salt */
@@ -98,12 +92,13 @@ base_of_secret(aco_secret *secret, const char *text, size_t size, char **why)
     uint8_t stretched[PSK + BASE];
 
     if (size == 0)
-        return fail(why, ACO_EINVALID,
-                    "the secret is empty: `asyncoro secret FILE` makes one, or leave it out");
+        return aco_err_why(
+            why, ACO_EINVALID,
+            "the secret is empty: `asyncoro secret FILE` makes one, or leave it out");
     secret->is_weak = size < SHORT || variety(text, size) < VARIETY;
     if (EVP_PBE_scrypt(text, size, (const uint8_t *)salt, sizeof salt - 1, SCRYPT_N, SCRYPT_R,
                        SCRYPT_P, SCRYPT_MEMORY, stretched, sizeof stretched) != 1)
-        return fail(why, ACO_EUNSUPPORTED, "OpenSSL cannot stretch the secret (scrypt)");
+        return aco_err_why(why, ACO_EUNSUPPORTED, "OpenSSL cannot stretch the secret (scrypt)");
     memcpy(secret->psk, stretched, PSK);
     memcpy(secret->base, stretched + PSK, BASE);
     explicit_bzero(stretched, sizeof stretched);
@@ -279,9 +274,10 @@ static int
 certificates_open(aco_secret *secret, const struct aco_secret_options *options, char **why)
 {
     if (options->certfile == NULL || options->cafile == NULL)
-        return fail(why, ACO_EINVALID,
-                    "certificates need both certfile (and keyfile) and cafile, by which those of "
-                    "peers are verified");
+        return aco_err_why(
+            why, ACO_EINVALID,
+            "certificates need both certfile (and keyfile) and cafile, by which those of "
+            "peers are verified");
     secret->certfile = strdup(options->certfile);
     secret->cafile = strdup(options->cafile);
     if (options->keyfile != NULL) secret->keyfile = strdup(options->keyfile);

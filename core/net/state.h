@@ -277,7 +277,6 @@ struct aco_net {
     bool leads, polls, parked; /* the loop does so now, the thread; it rests until it is called */
     aco_time since;            /* when `leads` changed */
     atomic_bool has_dirty;
-    bool flushes; /* whoever holds the lock writes what is dirty before it gives it back */
     bool running, closing, stop;
     int set;   /* epoll; made once, as a loop may still look at it after the end */
     pid_t pid; /* of the process that made it */

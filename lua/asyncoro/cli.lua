@@ -3,6 +3,8 @@
 -- Each is a module `asyncoro.cli.WORD` with a function `main(arg)`; a build has those whose file it
 -- carries, so that a new one is only a new file.
 -- @module asyncoro.cli
+local file <const> = require "asyncoro.file"
+
 local cli <const> = {}
 
 -- Modules of this build only: one that merely lies in the current folder is not ours.
@@ -32,6 +34,27 @@ function cli.main(word, arg)
         return code
     end
     return code == false and 1 or 0
+end
+
+--- Write a new file, whole or not at all; one that is there is kept. For the subcommands. Waits.
+-- @tparam string path
+-- @tparam string text
+-- @tparam integer permissions
+-- @tparam string advice what to do when the file is there
+-- @treturn boolean true
+-- @treturn[2] nil
+-- @treturn[2] string what is wrong
+function cli.create(path, text, permissions, advice)
+    local stream <close>, message <const>, code <const> = file.open(path, "x", { permissions = permissions })
+    if not stream then
+        if code ~= "exists" then return nil, message end
+        return nil, ("%s is there already, and is kept: %s"):format(path, advice)
+    end
+    local written, why = stream:write(text)
+    if written then written, why = stream:flush() end
+    if written then return true end
+    os.remove(path)
+    return nil, why
 end
 
 return cli

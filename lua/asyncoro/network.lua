@@ -38,8 +38,10 @@ local function check_location(what, given, level)
     return location
 end
 
+local OFF <const> = { broadcast = false, multicast = false }
+
 local function check_discovery(given)
-    if given == false then return { broadcast = false, multicast = false } end
+    if given == false then return OFF end
     if given == nil then return {} end
     local known <const> = options.check("network: discovery", given, DISCOVERY, 3)
     if known.port then options.check_port("network: discovery", known.port) end
@@ -47,10 +49,11 @@ local function check_discovery(given)
     return known
 end
 
--- The port that the environment asks for; nil and a message when that is none.
-local function port_of_environment()
+-- The port of discovery, nil for the usual one: the option, or what the environment asks for; nil and a message when that
+-- is none.
+local function port_of(discovery)
     local text <const> = os.getenv "ASYNCORO_DISCOVERY_PORT"
-    if not text or text == "" then return end
+    if discovery == OFF or discovery.port or not text or text == "" then return discovery.port end
     local port <const> = math.tointeger(tonumber(text))
     if port and port > 0 and port <= 65535 then return port end
     return nil, ("network: ASYNCORO_DISCOVERY_PORT: a port of 1 to 65535 expected, got '%s'"):format(text)
@@ -183,8 +186,7 @@ function network.network(opts)
         discovery.file and of_file(discovery.file) }
     local secret <const>, message <const>, code <const> = find_secret(given)
     if secret == nil and message then return nil, message, code end
-    local port, refusal = discovery.port, nil
-    if not port and given.discovery ~= false then port, refusal = port_of_environment() end
+    local port <const>, refusal <const> = port_of(discovery)
     if refusal then return nil, refusal, "invalid" end
     local location <const>, warning <const>, word <const> =
         core.network_start(settings_of(given, discovery, secret, port))

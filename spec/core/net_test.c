@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Two processes in one program, joined by the network over loopback. */
 #include "core/base/clock.h"
-#include "core/base/error.h"
-#include "core/engine/gate.h"
-#include "core/net/net.h"
 #include "core/net/secret.h"
-
-#include "check.h"
+#include "spec/core/side.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -21,18 +17,6 @@ static const char *secret_text;   /* NULL: none */
 static size_t queue_limit;        /* 0: as usual */
 static const char *node_location; /* of the node whose server 3 the next side is; NULL: none */
 static int server_inlet;
-
-/* A process with one engine that only has an inbox, and a coro that only has a
- * mailbox. */
-struct side {
-    aco_process *process;
-    aco_inbox *inbox;
-    aco_seat *seat;
-    aco_mailbox *mailbox;
-    aco_export *coro;
-    aco_net *net;
-    aco_post *posts; /* taken, not looked at */
-};
 
 static void
 side_open(struct side *s, const char *name, uint16_t port)
@@ -49,39 +33,16 @@ side_open(struct side *s, const char *name, uint16_t port)
         options.inlet = server_inlet;
         options.advertise = node_location;
     }
-    *s = (struct side){.process = aco_process_new()};
-    s->inbox = aco_inbox_new();
-    s->seat = aco_seat_take(s->process, s->inbox);
-    s->mailbox = aco_mailbox_new(NULL, 100);
-    aco_mailbox_share(s->mailbox, s->inbox);
-    CHECK(aco_export_new(s->seat, ACO_KIND_CORO, 7, name, s->mailbox, &s->coro) == ACO_OK);
     CHECK(aco_secret_new(&secret, &options.secret, &why) == ACO_OK);
-    CHECK(aco_net_start(s->process, &options, &why) == ACO_OK);
+    side_start(s, 7, 100, &options);
     aco_secret_unref(options.secret);
-    s->net = aco_net_of(s->process);
 }
 
 static void
 side_close(struct side *s)
 {
-    aco_entry entry;
-
     aco_net_close(s->net, aco_now() + ACO_SECOND);
-    while (s->posts != NULL) {
-        aco_post *next = s->posts->next;
-        aco_post_free(s->posts);
-        s->posts = next;
-    }
-    aco_export_end(s->coro, ACO_FINISHED, NULL);
-    aco_export_unref(s->coro);
-    aco_mailbox_close(NULL, s->mailbox);
-    while (aco_mailbox_pop(NULL, s->mailbox, &entry))
-        aco_entry_free(&entry);
-    aco_mailbox_unref(s->mailbox);
-    aco_inbox_close(s->inbox);
-    aco_seat_leave(s->seat);
-    aco_inbox_unref(s->inbox);
-    aco_process_unref(s->process);
+    side_end(s);
 }
 
 /* The record of the other side's coro at `route`. */

@@ -5,7 +5,7 @@
  * The input: what kind of connection; in pieces of which size; what the other side sends. The
  * thread of the network is kept out: it waits for the lock. */
 #include "core/net/state.h"
-#include "spec/core/check.h"
+#include "spec/core/side.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,19 +17,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { DIALED = 1, KNOWN = 2, SECRET = 4 };
 
-/* A process with a network, and a coro that takes two messages. */
-struct side {
-    aco_process *process;
-    aco_inbox *inbox;
-    aco_seat *seat;
-    aco_mailbox *mailbox;
-    aco_export *coro;
-    aco_net *net;
-    aco_place *there; /* that is dialed */
-};
-
 /* Opened once. */
 static struct side plain, secret;
+static const char there[] = "127.0.0.1:1"; /* which is dialed */
 static aco_address stranger;
 
 static void
@@ -40,20 +30,11 @@ side_open(struct side *s, const char *key_path, const char *text)
         .key_path = key_path, .secret = text, .secret_size = text != NULL ? strlen(text) : 0};
     char *why = NULL;
 
-    s->process = aco_process_new();
-    s->inbox = aco_inbox_new();
-    s->seat = aco_seat_take(s->process, s->inbox);
-    s->mailbox = aco_mailbox_new(NULL, 2);
-    aco_mailbox_share(s->mailbox, s->inbox);
-    CHECK(aco_export_new(s->seat, ACO_KIND_CORO, 7, "coro", s->mailbox, &s->coro) == ACO_OK);
-    CHECK(aco_name_register(s->coro, "name", 4) == ACO_OK);
     CHECK(aco_secret_new(&how, &options.secret, &why) == ACO_OK);
-    CHECK(aco_net_start(s->process, &options, &why) == ACO_OK);
+    side_start(s, 7, 2, &options);
     aco_secret_unref(options.secret);
-    s->net = aco_net_of(s->process);
+    CHECK(aco_name_register(s->coro, "name", 4) == ACO_OK);
     pthread_mutex_lock(&s->net->lock);
-    s->there = aco_place_get(s->net, "127.0.0.1:1");
-    CHECK(s->there != NULL);
 }
 
 static void
@@ -85,8 +66,8 @@ prove(const struct side *s, aco_connection *c, int fd)
         aco_preface_write(preface, ACO_PREFACE_MESSAGES, ACO_MODE_KEY, 0);
         CHECK(send(fd, preface, sizeof preface, 0) == sizeof preface);
     }
-    aco_secure *other = aco_secure_new(s->net->secret, fd, c->dialed, preface, "127.0.0.1",
-                                       c->dialed ? s->there->location.port : 0);
+    aco_secure *other =
+        aco_secure_new(s->net->secret, fd, c->dialed, preface, "127.0.0.1", c->dialed ? 1 : 0);
     int err = ACO_EBUSY;
     for (int i = 0; i < 8 && (err != ACO_OK || c->stage != ACO_STAGE_HELLO); i++) {
         aco_connection_event(c, EPOLLIN);
@@ -154,10 +135,12 @@ talk(struct side *s, unsigned how, size_t piece, const uint8_t *data, size_t siz
 
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
     int mine = ends[0], theirs = ends[1];
-    aco_connection *c = how & DIALED ? aco_connection_dial(s->there, mine, true)
+    aco_place *place = aco_place_get(s->net, there);
+    CHECK(place != NULL);
+    aco_connection *c = how & DIALED ? aco_connection_dial(place, mine, true)
                                      : aco_connection_accept(s->net, mine, &stranger);
     CHECK(c != NULL);
-    if (how & DIALED) s->there->dial = c;
+    if (how & DIALED) place->dial = c;
     uint64_t serial = c->serial;
     if (how & KNOWN) prove(s, c, theirs);
     for (size_t n; size > 0 && !c->dead; data += n, size -= n) {

@@ -2,14 +2,11 @@
 #include "spec/soak/peer.h"
 
 #include "core/base/clock.h"
-#include "core/base/error.h"
 #include "core/base/msgpack.h"
-#include "core/engine/gate.h"
 #include "core/net/location.h"
-#include "core/net/net.h"
 #include "core/net/offer.h"
 #include "core/net/transfer.h"
-#include "spec/core/check.h"
+#include "spec/core/side.h"
 
 #include <poll.h>
 #include <stdarg.h>
@@ -42,12 +39,7 @@ struct life {
     unsigned number, life, span, step, round;
     uint32_t seed;
     unsigned due[SOAK_SPAN]; /* what the life before this one had confirmed */
-    aco_process *process;
-    aco_inbox *inbox;
-    aco_seat *seat;
-    aco_mailbox *mailbox;
-    aco_export *coro;
-    aco_net *net;
+    struct side side;
     struct box boxes[SOAK_SPAN];
     struct flight flights[FLIGHT];
     unsigned flying;
@@ -98,7 +90,7 @@ message(struct life *p, unsigned life, unsigned number, int what, bool padded,
     at = aco_mp_int(at, number);
     at = aco_mp_int(at, what);
     if (with_handle) {
-        at += aco_export_value(p->coro, at);
+        at += aco_export_value(p->side.coro, at);
     } else if (padded) {
         uint32_t size = dice(p, PADDING);
         at = aco_mp_bin(at, size);
@@ -127,7 +119,7 @@ put(struct life *p, aco_export *x, aco_parcel *parcel, enum aco_put how)
 static aco_return
 here(const struct life *p, uint64_t token)
 {
-    return (aco_return){.inbox = p->inbox, .task = 1, .token = token};
+    return (aco_return){.inbox = p->side.inbox, .task = 1, .token = token};
 }
 
 /* What comes ----------------------------------------------------------------------------------- */
@@ -240,19 +232,19 @@ echo_take(struct life *p, aco_msg *msg)
 static void
 pump(struct life *p, aco_time until)
 {
-    struct pollfd door = {.fd = aco_inbox_fd(p->inbox), .events = POLLIN};
+    struct pollfd door = {.fd = aco_inbox_fd(p->side.inbox), .events = POLLIN};
     aco_time rest = until - aco_now();
     aco_entry entry;
 
-    if (rest > 0 && aco_inbox_sleep(p->inbox))
+    if (rest > 0 && aco_inbox_sleep(p->side.inbox))
         poll(&door, 1, (int)(rest / (ACO_SECOND / 1000)) + 1);
-    aco_inbox_awake(p->inbox);
-    aco_inbox_drain(p->inbox);
-    for (aco_post *post = aco_inbox_take(p->inbox), *next; post != NULL; post = next) {
+    aco_inbox_awake(p->side.inbox);
+    aco_inbox_drain(p->side.inbox);
+    for (aco_post *post = aco_inbox_take(p->side.inbox), *next; post != NULL; post = next) {
         next = post->next;
         post_take(p, post);
     }
-    while (aco_mailbox_pop(NULL, p->mailbox, &entry)) {
+    while (aco_mailbox_pop(NULL, p->side.mailbox, &entry)) {
         echo_take(p, entry.tag == ACO_ENTRY_PARCEL ? entry.u.parcel->msg : entry.u.msg);
         aco_entry_free(&entry);
     }
@@ -283,21 +275,11 @@ life_open(struct life *p)
 {
     struct aco_net_options options = {
         .secret = p->plan->secret, .host = "127.0.0.1", .dest_path = ""};
-    char *why = NULL, name[32];
+    char name[32];
 
     snprintf(name, sizeof name, "peer %u", p->number);
     options.name = name;
-    p->process = aco_process_new();
-    p->inbox = aco_inbox_new();
-    CHECK(p->process != NULL && p->inbox != NULL);
-    p->seat = aco_seat_take(p->process, p->inbox);
-    p->mailbox = aco_mailbox_new(NULL, 0);
-    aco_mailbox_share(p->mailbox, p->inbox);
-    CHECK(aco_export_new(p->seat, ACO_KIND_CORO, 1, name, p->mailbox, &p->coro) == ACO_OK);
-    int err = aco_net_start(p->process, &options, &why);
-    if (err != ACO_OK) fprintf(stderr, "%s\n", why != NULL ? why : aco_err_text(err));
-    CHECK(err == ACO_OK);
-    p->net = aco_net_of(p->process);
+    side_start(&p->side, 1, 0, &options);
     for (unsigned i = 0; i < p->span; i++)
         p->due[i] = atomic_exchange(&p->slot->confirmed[i], 0);
     p->life = atomic_fetch_add(&p->slot->life, 1) + 1;
@@ -306,30 +288,19 @@ life_open(struct life *p)
 static void
 life_close(struct life *p)
 {
-    aco_entry entry;
-
-    aco_export_end(p->coro, ACO_FINISHED, NULL);
-    size_t unsent = aco_net_close(p->net, aco_now() + 20 * ACO_SECOND);
+    size_t unsent = aco_net_close(p->side.net, aco_now() + 20 * ACO_SECOND);
     if (unsent > 0) complain(p, &p->tally->stuck, "%zu bytes were not sent at the end", unsent);
     if (p->answer != NULL) aco_post_free(p->answer);
     for (unsigned i = 0; i < p->span; i++)
         aco_export_unref(p->boxes[i].x);
-    aco_export_unref(p->coro);
-    aco_mailbox_close(NULL, p->mailbox);
-    while (aco_mailbox_pop(NULL, p->mailbox, &entry))
-        aco_entry_free(&entry);
-    aco_mailbox_unref(p->mailbox);
-    aco_inbox_close(p->inbox);
-    aco_seat_leave(p->seat);
-    aco_inbox_unref(p->inbox);
-    aco_process_unref(p->process);
+    side_end(&p->side);
 }
 
 /* A name of the target; ACO_EPEERDOWN: it is too busy to let anybody in just now. */
 static int
 locate(struct life *p, const char *name, aco_export **x)
 {
-    aco_gate *gate = aco_process_gate(p->process);
+    aco_gate *gate = aco_process_gate(p->side.process);
     aco_return me = here(p, TOKEN_LOCATE);
     int err = gate->ops->locate(gate, p->plan->target, name, strlen(name), false, &me);
 
@@ -346,7 +317,7 @@ locate(struct life *p, const char *name, aco_export **x)
         aco_mp_item item;
         CHECK(aco_mp_next(&reader, &item) == ACO_OK && item.type == ACO_MP_EXT && item.ext == 1);
         CHECK(aco_handle_read(item.u.data, item.size, &identity, route, coro));
-        *x = aco_export_far(p->process, &identity, ACO_KIND_CORO, route, name);
+        *x = aco_export_far(p->side.process, &identity, ACO_KIND_CORO, route, name);
         atomic_fetch_add(&p->tally->located, 1);
     }
     aco_post_free(post);
@@ -493,7 +464,8 @@ send_file(struct life *p)
     options.dir = dir;
     p->transfer = aco_transfer_send(&options, path);
     CHECK(p->transfer != NULL);
-    if (aco_job_post(aco_process_pool(p->process), p->inbox, &p->transfer->job) != ACO_OK) {
+    if (aco_job_post(aco_process_pool(p->side.process), p->side.inbox, &p->transfer->job) !=
+        ACO_OK) {
         aco_job_unref(&p->transfer->job);
         p->transfer = NULL;
     }

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --- `asyncoro cert`: makes an authority, and certificates for the processes that are to be peers.
 -- @module asyncoro.cli.cert
+local cli <const> = require "asyncoro.cli"
 local core <const> = require "asyncoro.core"
 local file <const> = require "asyncoro.file"
 
@@ -22,6 +23,7 @@ Files that are there already are kept.
 local DAYS <const> = { ca = 3650, node = 825 }
 local MOST_DAYS <const> = 36500
 local OWNER_ONLY <const>, READABLE <const> = 6 * 64, 6 * 64 + 4 * 8 + 4 -- rw-------, rw-r--r--
+local KEPT <const> = "name another place, or remove it first"
 local LARGEST <const> = 1024 * 1024 -- bytes of a file of an authority
 local OPTIONS <const> = { ca = { days = true, name = true }, node = { days = true, ca = true, out = true } }
 
@@ -50,24 +52,11 @@ local function parse(what, arg)
     return given, rest
 end
 
-local function write(path, text, permissions)
-    local stream <close>, message <const>, code <const> = file.open(path, "x", { permissions = permissions })
-    if not stream then
-        if code ~= "exists" then return nil, message end
-        return nil, path .. " is there already, and is kept: name another place, or remove it first"
-    end
-    local written, why = stream:write(text)
-    if written then written, why = stream:flush() end
-    if written then return true end
-    os.remove(path)
-    return nil, why
-end
-
 -- Both files, or none.
 local function write_both(base, certificate, key)
-    local ok, message = write(base .. ".key", key, OWNER_ONLY)
+    local ok, message = cli.create(base .. ".key", key, OWNER_ONLY, KEPT)
     if not ok then return nil, message end
-    ok, message = write(base .. ".pem", certificate, READABLE)
+    ok, message = cli.create(base .. ".pem", certificate, READABLE, KEPT)
     if ok then return true end
     os.remove(base .. ".key")
     return nil, message

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
 --- `asyncoro secret`: makes a secret that nobody can guess, for processes that are to be peers.
 -- @module asyncoro.cli.secret
-local file <const> = require "asyncoro.file"
+local cli <const> = require "asyncoro.cli"
 
 local secret <const> = {}
 
@@ -13,6 +13,7 @@ there, readable by its owner only. A file that is there already is kept.
 
 local BYTES <const> = 16
 local OWNER_ONLY <const> = 6 * 64 -- rw-------
+local KEPT <const> = "those who have that secret would be shut out; name another file, or remove it first"
 local DIGITS <const> = "abcdefghijklmnopqrstuvwxyz234567" -- none looks like another
 
 -- In base 32, which survives mails, shells and being read aloud.
@@ -43,20 +44,6 @@ function secret.make()
     return text_of(bytes)
 end
 
-local function write(path, text)
-    local stream <close>, message <const>, code <const> = file.open(path, "x", { permissions = OWNER_ONLY })
-    if not stream then
-        if code ~= "exists" then return nil, message end
-        return nil, path .. " is there already, and is kept: those who have that secret would be shut out; name "
-            .. "another file, or remove it first"
-    end
-    local written, why = stream:write(text, "\n")
-    if written then written, why = stream:flush() end
-    if written then return true end
-    os.remove(path)
-    return nil, why
-end
-
 local NEXT <const> = [[
 %s has a secret of 128 bits, and only its owner can read it.
 Copy it to each machine whose processes are to be peers (scp -p), and there: export ASYNCORO_SECRET_FILE=%s
@@ -85,7 +72,7 @@ function secret.main(arg, out)
         return 0
     end
     local written
-    written, message = write(path, text)
+    written, message = cli.create(path, text .. "\n", OWNER_ONLY, KEPT)
     if not written then return nil, message end
     out:write(NEXT:format(path, path))
     return 0
